@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::net::IpAddr;
 
+use gatelet::gate::budget::Holder;
 use gatelet::gate::device::{Device, Provenance};
 use gatelet::gate::facts::*;
 use gatelet::gate::ids::{
@@ -160,7 +161,7 @@ fn table_operations_do_not_allocate() {
             assert_eq!(table.find(&device(n, Provenance::Token).id).is_some(), n < SIZE);
         }
         for n in SIZE..2 * SIZE {
-            let Vacancy::Evict(slot) = table.vacancy() else {
+            let Vacancy::Evict(slot) = table.vacancy(Provenance::Token) else {
                 panic!("an old evictable device is replaced")
             };
             table.put(
@@ -172,7 +173,7 @@ fn table_operations_do_not_allocate() {
             );
             table.set_connected(slot, true);
         }
-        assert_eq!(table.vacancy(), Vacancy::Full);
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Full);
         (0..SIZE).for_each(|n| drop(table.remove(Slot(n))));
     });
     assert_eq!((bytes, table.len()), (0, 0));
@@ -223,7 +224,8 @@ fn setup_codes_do_not_allocate() {
         let mut setup_codes = SetupCodes::new();
         for n in 0..100u8 {
             let (id, text) = (RequestId([n; 16]), CodeText::from_random([n; 8]));
-            setup_codes.add(id, text, grant, Millis(u64::from(n)));
+            let holder = Holder::Device(DeviceId([n % 3; 32]));
+            setup_codes.add(id, holder, text, grant, Millis(u64::from(n))).unwrap();
             assert_eq!(setup_codes.check(text.as_str(), Millis(100)), Code::Right(grant));
             assert_eq!(setup_codes.check("2345-6789", Millis(100)), Code::Wrong);
             if n.is_multiple_of(3) {
@@ -244,7 +246,8 @@ fn pending_requests_do_not_allocate() {
         let mut pairing_requests = PairingRequests::new();
         for n in 0..2 * limits::PENDING as u16 {
             let Device { id, key, .. } = device(n, Provenance::Token);
-            let about = About { name: clip("a phone\nwith a name"), ..About::default() };
+            let remote = Some(IpAddr::from([10, 0, 0, (n % 3) as u8]));
+            let about = About { name: clip("a phone\nwith a name"), remote, ..About::default() };
             let mut surface = Surface::NONE;
             ["system.run", "robot.walk", "robot.sit"]
                 .iter()
@@ -260,10 +263,17 @@ fn pending_requests_do_not_allocate() {
                 about,
                 known: false,
             };
-            pairing_requests.add(ask, RequestId([n as u8; 16]), Millis(u64::from(n)), WallMs(0));
+            let added = pairing_requests.add(
+                ask,
+                RequestId([n as u8; 16]),
+                Millis(u64::from(n)),
+                WallMs(0),
+            );
+            assert!(added.is_some());
+            pairing_requests.mark_shown(|_| false, Millis(0));
             black_box(pairing_requests.iter(Millis(u64::from(n))).count());
         }
-        let last = RequestId([limits::PENDING as u8; 16]);
+        let last = RequestId([2 * limits::PENDING as u8 - 1; 16]);
         assert!(pairing_requests.get(last, Millis(200)).is_some());
         pairing_requests.remove(last);
         assert!(pairing_requests.get(last, Millis(200)).is_none());

@@ -15,6 +15,7 @@ const WORDS = {
   TABLE_FULL: "The gateway's table of paired devices is full.",
   TABLE_UNAVAILABLE: "The gateway could not save the pairing.",
   TOO_MANY_ATTEMPTS: "Other clients make many failed attempts, so this one was not checked.",
+  TOO_MANY_PENDING_REQUESTS: "Too many devices wait for approval, so this one was not added.",
   TOO_MANY_CONNECTIONS: "The gateway has reached its limit of connections.",
 };
 const RULES = {

@@ -43,6 +43,12 @@ impl Budget {
         self.peak = self.peak.max(self.used);
     }
 
+    /// Sets how much is used, for a pool that counts its own entries.
+    pub fn record(&mut self, used: usize) {
+        self.used = used;
+        self.peak = self.peak.max(used);
+    }
+
     /// Gives `amount` back.
     pub fn give(&mut self, amount: usize) {
         debug_assert!(amount <= self.used, "more is given back than was taken");
@@ -77,6 +83,16 @@ pub fn has_share(own: usize, used: usize, total: usize, max: usize) -> bool {
     used < total && own < max && own < total - used
 }
 
+/// Returns the index of the first entry of the holder that has the most entries, and their number.
+/// A full pool that evicts this entry takes nothing from a holder with fewer.
+pub fn oldest_of_largest<T: PartialEq>(
+    holders: impl Iterator<Item = T> + Clone,
+) -> Option<(usize, usize)> {
+    let count = |holder: &T| holders.clone().filter(|one| one == holder).count();
+    let counted = holders.clone().enumerate().map(|(at, holder)| (at, count(&holder)));
+    counted.reduce(|most, one| if one.1 > most.1 { one } else { most })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +107,15 @@ mod tests {
         assert_eq!((budget.used(), budget.free(), budget.peak()), (15, 0, 15));
         budget.give(14);
         assert_eq!((budget.used(), budget.free(), budget.peak()), (1, 9, 15));
+        budget.record(4);
+        assert_eq!((budget.used(), budget.free(), budget.peak()), (4, 6, 15));
+    }
+
+    #[test]
+    fn largest_holder_is_found_with_its_first_entry() {
+        let find = |holders: &str| oldest_of_largest(holders.chars());
+        assert_eq!((find(""), find("a"), find("ab")), (None, Some((0, 1)), Some((0, 1))));
+        assert_eq!((find("abcb"), find("abcbaa")), (Some((1, 2)), Some((0, 3))));
     }
 
     #[test]

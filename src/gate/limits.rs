@@ -2,7 +2,8 @@
 //!
 //! These limits and the configuration bound memory use; the behavior of peers does not. Sizes are
 //! in bytes and times in milliseconds unless stated otherwise. Values in parentheses are those of
-//! the protocol version named there.
+//! the protocol version named there. `_OF_ONE` is the maximum of one holder; see "Pools" in
+//! `src/ARCHITECTURE.md`.
 
 // --- frames and heads ---------------------------------------------------------------------------
 
@@ -125,8 +126,14 @@ pub const OFFLOADED: usize = 2 * UNAUTHENTICATED;
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Maximum number of pending pairing requests.
 pub const PENDING: usize = 64;
+/// Maximum number of pending pairing requests from one network.
+pub const PENDING_OF_ONE: usize = 32;
+/// Time for which a pending request that was shown to an operator is not evicted.
+pub const PENDING_SHOWN_MS: u64 = 120_000;
 /// Maximum number of valid setup codes.
-pub const SETUP_CODES: usize = 8;
+pub const SETUP_CODES: usize = 16;
+/// Maximum number of valid setup codes of one holder.
+pub const SETUP_CODES_OF_ONE: usize = 8;
 /// Entries of the rate limiter that counts wrong passwords by address and device; a caller may fix
 /// one of the two to count by the other alone.
 pub const RATE_LIMITED_PAIRS: usize = 256;
@@ -149,8 +156,12 @@ pub const CODE_EVERY_MS: u64 = 50;
 pub const ATTEMPTS_WAITING: usize = 48;
 /// Number of accepted signatures without a nonce that are remembered to detect replays.
 pub const SIGNATURES: usize = 256;
+/// The same of one device.
+pub const SIGNATURES_OF_ONE: usize = 64;
 /// Maximum number of presence entries shown (protocol 3 and 4: 200).
 pub const PRESENCE: usize = 200;
+/// Maximum number of presence entries of one device, and of reports that it made.
+pub const PRESENCE_OF_ONE: usize = 8;
 /// Time for which a device's report about itself is shown (protocol 3 and 4: 5 min).
 pub const REPORT_MS: u64 = 300_000;
 /// Maximum length of one text in such a report; longer texts are truncated.
@@ -171,6 +182,8 @@ pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 pub const SEND_QUEUE_LARGE: usize = 256 * 1024;
 /// Maximum number of calls and device admissions waiting for a durable write, over all clients.
 pub const COMMITS_QUEUED: usize = 256;
+/// The same for one holder.
+pub const COMMITS_OF_ONE: usize = 32;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
 
@@ -183,12 +196,13 @@ pub const NODES: usize = 1024;
 pub const NODES_IN_FULL: usize = 8 * 1024 * 1024;
 /// Maximum number of unanswered calls to nodes, over all operators.
 pub const INVOKES: usize = 4096;
-/// Maximum number of unanswered calls to nodes from one operator connection.
-pub const INVOKES_OF_ONE: usize = 1024;
+/// Maximum number of unanswered calls to nodes of one holder.
+pub const INVOKES_OF_ONE: usize = 256;
 /// Timeout of a call to a node if the caller gives none (protocol 3 and 4: 30 s).
 pub const INVOKE_MS: u64 = 30_000;
-/// Maximum timeout that a caller can give.
-pub const INVOKE_MS_MAX: u64 = 24 * 3_600_000;
+/// Maximum timeout of a call to a node; a longer one is reduced to it. The longest that clients of
+/// both protocols ask for is that of their agents' commands, 30 minutes and 5 seconds by default.
+pub const INVOKE_MS_MAX: u64 = 3_600_000;
 /// Maximum size of one progress chunk of a node (protocol 4: 16 KiB).
 pub const PROGRESS_LEN: usize = 16 * 1024;
 /// Maximum length of a node's error message; longer ones are truncated when relayed.
@@ -198,17 +212,19 @@ pub const NODE_ERROR_LEN: usize = 4 * 1024;
 pub const NODE_ERROR_WHOLE: usize =
     FRAME_AFTER_HELLO - 6 * (NODE_ERROR_LEN + WORD_LEN + ID_LEN) - 2048;
 /// Maximum number of actions queued for one phone until its app is in the foreground (protocol 4:
-/// 64).
+/// 64), and of actions of one holder for all phones.
 pub const ACTIONS_OF_ONE: usize = 64;
 /// Same as [`ACTIONS_OF_ONE`], over all nodes.
 pub const ACTIONS: usize = 512;
-/// Maximum size of the parameters of a queued action.
+/// Maximum size of the parameters and the idempotency key of a queued action.
 pub const ACTION_LEN: usize = 16 * 1024;
 /// Lifetime of a queued action (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
 /// Maximum number of work items waiting for nodes to fetch them, over all nodes; a node has at most
 /// one item of each of the two kinds.
 pub const WORK: usize = 512;
+/// Maximum number of work items of one holder.
+pub const WORK_OF_ONE: usize = 128;
 /// Lifetime of a work item if the caller gives none (protocol 4: 24 h).
 pub const WORK_MS: u64 = 24 * 3_600_000;
 /// Work items that a node fetches at once by default (protocol 4: 4).
@@ -217,19 +233,29 @@ pub const WORK_FETCHED: u64 = 4;
 pub const WORK_FETCHED_MAX: u64 = 10;
 /// Maximum number of ids in one acknowledgement of a node.
 pub const IDS_ACKED: usize = 64;
-/// Maximum number of command approvals that are pending or were decided less than
+/// Maximum number of pending command approvals, and of those decided less than
 /// [`EXEC_APPROVAL_KEPT_MS`] ago.
 pub const EXEC_APPROVALS: usize = 64;
+/// Maximum number of pending command approvals of one holder, and of its decided ones.
+pub const EXEC_APPROVALS_OF_ONE: usize = 8;
 /// Maximum size of the description of a command to approve, as received.
 pub const EXEC_APPROVAL_LEN: usize = 32 * 1024;
 /// Lifetime of a command approval if a protocol 3 caller gives none (protocol 3: 2 min).
 pub const EXEC_APPROVAL_MS_V3: u64 = 120_000;
 /// Lifetime of a command approval if a protocol 4 caller gives none (protocol 4: 30 min).
 pub const EXEC_APPROVAL_MS_V4: u64 = 1_800_000;
+/// Maximum lifetime of a command approval; a longer one is reduced to it.
+pub const EXEC_APPROVAL_MS_MAX: u64 = 3_600_000;
+/// Time after which a command approval ends whose answer no connection can receive: none waits for
+/// it, and its device has none. Clients of protocol 4 request and wait on two connections, one
+/// after the other.
+pub const EXEC_APPROVAL_ABANDONED_MS: u64 = 60_000;
 /// Time for which a decision can still be queried (protocol 4: 15 s).
 pub const EXEC_APPROVAL_KEPT_MS: u64 = 15_000;
-/// Maximum number of callers waiting for one decision.
+/// Maximum number of calls waiting for one decision, not counting those of the client that asked.
 pub const EXEC_APPROVAL_WAITERS: usize = 16;
+/// Maximum number of calls of one holder waiting for one decision.
+pub const EXEC_APPROVAL_WAITERS_OF_ONE: usize = 4;
 /// Maximum number of wake words (protocol 3 and 4).
 pub const WAKE_WORDS: usize = 32;
 /// Maximum length of a wake word (protocol 3 and 4).
@@ -297,6 +323,9 @@ pub const NODE_ALLOW_LEN: u64 = 64 * 1024;
 pub const CAPACITY_DEFAULT: u16 = 256;
 /// Maximum capacity of a table in devices.
 pub const CAPACITY_MAX: u16 = 8192;
+/// One of this many slots of a table is kept for devices that the owner pairs by a setup code, an
+/// approval or an authorized key.
+pub const CAPACITY_PER_RESERVED: u16 = 16;
 /// Size of one replica of a record in the file: two sectors of 512 bytes.
 pub const RECORD_LEN: usize = 1024;
 /// Maximum length of a display name or label (protocol 4: labels up to 64).
@@ -373,7 +402,7 @@ const _: () = assert!(
 const _: () = assert!(SERVICE_PENDING_MS > 2 * CLOSE_GRACE_MS);
 // a control character of one byte is written as six
 const _: () = assert!(
-    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * FIELD_LEN + 512) < FRAME_AFTER_HELLO,
+    EXEC_APPROVALS * (EXEC_APPROVAL_LEN + 6 * ID_LEN + 512) < FRAME_AFTER_HELLO,
     "all approvals fit into one response"
 );
 const _: () = assert!(
@@ -388,5 +417,6 @@ const _: () = assert!(
     6 * LOG_BYTES + LOG_LINES * 512 < FRAME_AFTER_HELLO,
     "the whole log fits into one response"
 );
+const _: () = assert!(EXEC_APPROVAL_MS_V4 <= EXEC_APPROVAL_MS_MAX);
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");

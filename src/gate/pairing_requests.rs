@@ -4,14 +4,20 @@
 //! A device has at most one request. Asking again renews it and keeps its id, so that a command
 //! copied by the owner stays valid. Asking for more gives the request a new id, so that an approval
 //! never grants more than the owner could read. Roles and scopes accumulate; of the surface only
-//! the newest counts, because a node offers only that. If the list is full, the request that was
-//! renewed least recently is evicted; among those renewed in the same millisecond, the one that was
-//! added first.
+//! the newest counts, because a node offers only that.
+//!
+//! A network has a share of the list. A request beyond it evicts the one of the same network that
+//! was renewed least recently, and among those renewed in the same millisecond the one that was
+//! added first. If the list is full, the first request of a network evicts one of the network that
+//! has the most. A request that an operator was shown in the last two minutes is not evicted,
+//! because the operator may be reading it. Without a place, nothing is added.
 
 use core::net::IpAddr;
 
+use super::budget::{has_share, oldest_of_largest, Budget};
 use super::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
 use super::limits;
+use super::net;
 use super::scopes::Scopes;
 use super::surface::Surface;
 use super::text::Text;
@@ -26,6 +32,13 @@ pub struct About {
     pub client_mode: Text<{ limits::CLIENT_MODE_LEN }>,
     /// Client address; `None` if local.
     pub remote: Option<IpAddr>,
+}
+
+impl About {
+    /// Returns the key of the client's network; that of the address 0.0.0.0 for this machine.
+    fn network(&self) -> [u8; 8] {
+        self.remote.map_or([0; 8], net::network)
+    }
 }
 
 /// A pending request of one device.
@@ -45,6 +58,8 @@ pub struct PairingRequest {
     /// Wall-clock time at which the request got its current id, for display.
     pub asked: WallMs,
     renewed: Millis,
+    /// Time until which it is not evicted, because an operator was shown it.
+    kept_until: Millis,
 }
 
 impl PairingRequest {
@@ -82,15 +97,33 @@ impl PairingRequest {
         (self.id, replaced)
     }
 
+    fn network(&self) -> [u8; 8] {
+        self.about.network()
+    }
+
     fn is_valid(&self, now: Millis) -> bool {
         now.since(self.renewed) < limits::PENDING_MS
     }
+}
+
+/// No request may be evicted for another one.
+struct NoPlace;
+
+/// Result of adding a request.
+#[derive(Debug, PartialEq)]
+pub struct Added {
+    /// Id of the request of the device.
+    pub id: RequestId,
+    /// Request that this one ended: the older one of the same device if this one asks for more, or
+    /// an evicted one.
+    pub ended: Option<PairingRequest>,
 }
 
 /// All pending requests, in the order in which their devices first asked.
 #[derive(Default)]
 pub struct PairingRequests {
     requests: heapless::Vec<PairingRequest, { limits::PENDING }>,
+    peak: usize,
 }
 
 /// Content of a request.
@@ -111,28 +144,35 @@ pub struct RequestContent {
 impl PairingRequests {
     /// Creates an empty list.
     pub const fn new() -> PairingRequests {
-        PairingRequests { requests: heapless::Vec::new() }
+        PairingRequests { requests: heapless::Vec::new(), peak: 0 }
+    }
+
+    /// Returns the use of the list, counted in requests.
+    pub fn budget(&self) -> Budget {
+        let mut budget = Budget::new(limits::PENDING);
+        budget.record(self.peak);
+        budget.record(self.requests.len());
+        budget
     }
 
     /// Adds the request of a device, or renews and extends the existing one.
     ///
-    /// A new request, or one that asks for more than before, gets the id `fresh`. Returns the id of
-    /// the request and, if it asks for more than before, the request that it replaces.
+    /// A new request, or one that asks for more than before, gets the id `fresh`. Returns `None` if
+    /// there is no place for the request.
     pub fn add(
         &mut self,
         ask: RequestContent,
         fresh: RequestId,
         now: Millis,
         wall: WallMs,
-    ) -> (RequestId, Option<PairingRequest>) {
+    ) -> Option<Added> {
         self.expire(now);
         let known = self.requests.iter_mut().find(|request| request.device == ask.device);
         if let Some(request) = known {
-            return request.merge(ask, fresh, now, wall);
+            let (id, ended) = request.merge(ask, fresh, now, wall);
+            return Some(Added { id, ended });
         }
-        if self.requests.is_full() {
-            self.evict();
-        }
+        let ended = self.make_room(ask.about.network(), now).ok()?;
         let request = PairingRequest {
             id: fresh,
             device: ask.device,
@@ -144,9 +184,19 @@ impl PairingRequests {
             known: ask.known,
             asked: wall,
             renewed: now,
+            kept_until: Millis(0),
         };
         let _ = self.requests.push(request);
-        (fresh, None)
+        self.peak = self.peak.max(self.requests.len());
+        Some(Added { id: fresh, ended })
+    }
+
+    /// Protects the requests that an operator is shown from eviction for
+    /// [`limits::PENDING_SHOWN_MS`].
+    pub fn mark_shown(&mut self, is_shown: impl Fn(&PairingRequest) -> bool, now: Millis) {
+        for request in self.requests.iter_mut().filter(|request| is_shown(request)) {
+            request.kept_until = now.plus(limits::PENDING_SHOWN_MS);
+        }
     }
 
     /// Returns the request with this id, unless it has expired.
@@ -183,12 +233,31 @@ impl PairingRequests {
         self.requests.iter()
     }
 
-    /// Removes the request that was renewed least recently.
-    fn evict(&mut self) {
-        let oldest = self.requests.iter().enumerate().min_by_key(|(_, request)| request.renewed);
-        if let Some(at) = oldest.map(|(at, _)| at) {
-            self.requests.remove(at);
+    /// Makes a place for a request from this network. Returns the request that was evicted, if any.
+    fn make_room(
+        &mut self,
+        network: [u8; 8],
+        now: Millis,
+    ) -> Result<Option<PairingRequest>, NoPlace> {
+        let networks = self.requests.iter().map(PairingRequest::network);
+        let own = networks.clone().filter(|one| *one == network).count();
+        if has_share(own, self.requests.len(), limits::PENDING, limits::PENDING_OF_ONE) {
+            return Ok(None);
         }
+        let crowded = if own > 0 {
+            network
+        } else {
+            let largest = oldest_of_largest(networks).filter(|(_, count)| *count > 1);
+            let (at, _) = largest.ok_or(NoPlace)?;
+            self.requests[at].network()
+        };
+        let evictable = self
+            .requests
+            .iter()
+            .enumerate()
+            .filter(|(_, request)| request.network() == crowded && request.kept_until <= now);
+        let (at, _) = evictable.min_by_key(|(_, request)| request.renewed).ok_or(NoPlace)?;
+        Ok(Some(self.requests.remove(at)))
     }
 
     fn expire(&mut self, now: Millis) {
@@ -226,8 +295,8 @@ mod tests {
         let mut pairing_requests = PairingRequests::new();
         let (read, write) = (Scopes::of(Scope::Read), Scopes::of(Scope::Write));
         let mut ask = |scopes, n, ms| {
-            let (request, replaced) =
-                pairing_requests.add(ask(1, scopes), id(n), Millis(ms), WallMs(ms));
+            let Added { id: request, ended: replaced } =
+                pairing_requests.add(ask(1, scopes), id(n), Millis(ms), WallMs(ms)).unwrap();
             let scopes = pairing_requests
                 .get(request, Millis(ms))
                 .map(|request| (request.scopes, request.asked.0));
@@ -266,8 +335,8 @@ mod tests {
         };
         let mut pairing_requests = PairingRequests::new();
         let mut ask = |ask: RequestContent, n| {
-            let (request, replaced) =
-                pairing_requests.add(ask, id(n), Millis(u64::from(n)), WallMs(0));
+            let Added { id: request, ended: replaced } =
+                pairing_requests.add(ask, id(n), Millis(u64::from(n)), WallMs(0)).unwrap();
             assert_eq!(replaced.is_some(), n > 1 && request == id(n), "{n}");
             let request = pairing_requests.get(request, Millis(10)).unwrap();
             let commands = request.surface.commands().map(str::to_string).collect::<Vec<_>>();
@@ -315,39 +384,84 @@ mod tests {
         );
     }
 
-    #[test]
-    fn full_list_evicts_the_least_recently_renewed_request() {
-        let mut pairing_requests = PairingRequests::new();
-        for n in 0..limits::PENDING as u16 {
-            pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(u64::from(n)), WallMs(0));
-        }
-        pairing_requests.add(ask(0, Scopes::NONE), id(99), Millis(1000), WallMs(0));
-        pairing_requests.add(ask(500, Scopes::NONE), id(200), Millis(1001), WallMs(0));
-        assert_eq!(pairing_requests.iter(Millis(1001)).count(), limits::PENDING);
-        assert!(pairing_requests.get(id(0), Millis(1001)).is_some());
-        assert!(pairing_requests.get(id(1), Millis(1001)).is_none());
+    /// Adds the request of device `n` from a network. Returns whether there was a place, and the
+    /// device whose request was evicted.
+    fn add(requests: &mut PairingRequests, n: u16, network: u8, at: u64) -> (bool, Option<u16>) {
+        let mut ask = ask(n, Scopes::NONE);
+        ask.about.remote = (network > 0).then(|| IpAddr::from([10, 0, 0, network]));
+        let added = requests.add(ask, id(n), Millis(at), WallMs(at));
+        let evicted = added.as_ref().and_then(|added| added.ended.as_ref());
+        (added.is_some(), evicted.map(number))
+    }
+
+    fn number(request: &PairingRequest) -> u16 {
+        u16::from_le_bytes([request.device.0[0], request.device.0[1]])
     }
 
     #[test]
-    fn requests_of_one_millisecond_are_evicted_oldest_first() {
-        let mut pairing_requests = PairingRequests::new();
-        let full = limits::PENDING as u16;
-        let all = |pairing_requests: &mut PairingRequests| {
-            pairing_requests.iter(Millis(0)).map(|one| one.id).collect::<Vec<_>>()
-        };
-        (0..full).for_each(|n| {
-            _ = pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0))
-        });
-        for n in full..full + 3 {
-            pairing_requests.add(ask(n, Scopes::NONE), id(n), Millis(0), WallMs(0));
-            assert_eq!(
-                all(&mut pairing_requests),
-                (n + 1 - full..=n).map(id).collect::<Vec<_>>(),
-                "with request {n}"
-            );
+    fn network_beyond_its_share_evicts_its_own_least_recently_renewed_request() {
+        let mut requests = PairingRequests::new();
+        let full = limits::PENDING_OF_ONE as u16;
+        add(&mut requests, 1000, 1, 0);
+        for n in 0..full - 1 {
+            // two of them in each millisecond
+            assert_eq!(add(&mut requests, n, 0, 1 + u64::from(n) / 2), (true, None));
         }
-        [id(4), id(6), id(200)].into_iter().for_each(|id| pairing_requests.remove(id));
-        let left: Vec<_> = (3..full + 3).filter(|n| ![4, 6].contains(n)).map(id).collect();
-        assert_eq!(all(&mut pairing_requests), left, "after two were removed");
+        assert_eq!(add(&mut requests, 0, 0, 90), (true, None), "renewed");
+        let evicted: Vec<_> = (0..4).map(|n| add(&mut requests, 500 + n, 0, 100).1).collect();
+        assert_eq!(evicted, [None, Some(1), Some(2), Some(3)]);
+        assert_eq!(requests.budget().used(), 1 + usize::from(full));
+        requests.remove(id(500));
+        assert_eq!(add(&mut requests, 600, 0, 100), (true, None));
+        let left: Vec<u16> = requests.iter(Millis(100)).map(number).collect();
+        let expected = [1000, 0].into_iter().chain(4..full - 1).chain([501, 502, 503, 600]);
+        assert_eq!(left, expected.collect::<Vec<_>>(), "in the order in which they first asked");
+    }
+
+    #[test]
+    fn shown_requests_are_kept_and_without_a_place_none_is_added() {
+        let mut requests = PairingRequests::new();
+        let full = limits::PENDING_OF_ONE as u16;
+        (0..full).for_each(|n| _ = add(&mut requests, n, 1, u64::from(n)));
+        requests.mark_shown(|request| number(request) < 2, Millis(100));
+        assert_eq!(add(&mut requests, 100, 1, 101), (true, Some(2)));
+        requests.mark_shown(|_| true, Millis(200));
+        let last = 200 + limits::PENDING_SHOWN_MS - 1;
+        assert_eq!(add(&mut requests, 101, 1, last), (false, None));
+        assert_eq!(add(&mut requests, 5, 1, last), (true, None), "known requests are renewed");
+        assert_eq!(add(&mut requests, 102, 2, last), (true, None), "another network");
+        assert_eq!(add(&mut requests, 101, 1, last + 1), (true, Some(0)));
+    }
+
+    #[test]
+    fn attacking_networks_leave_places_to_others_and_evict_nothing_of_them() {
+        for seed in 0..40 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut requests = PairingRequests::new();
+            let networks = random.u8(1..60);
+            assert_eq!(add(&mut requests, 9999, 200, 0), (true, None));
+            for n in 0..1500 {
+                let network = random.u8(1..=networks);
+                let (added, evicted) = add(&mut requests, n, network, u64::from(n));
+                assert_ne!(evicted, Some(9999), "seed {seed}: the only request of its network");
+                assert!(added, "seed {seed}: nothing was shown");
+                let of = |network: u8| {
+                    let key = net::network(IpAddr::from([10, 0, 0, network]));
+                    requests.requests.iter().filter(|one| one.network() == key).count()
+                };
+                assert!((1..=networks).all(|one| of(one) <= limits::PENDING_OF_ONE));
+            }
+            // a network that had none gets a place
+            assert!(add(&mut requests, 8888, 201, 1500).0, "seed {seed}");
+        }
+        // each place is of another network: none is evicted, even if it was never shown
+        let mut requests = PairingRequests::new();
+        (0..limits::PENDING as u16).for_each(|n| _ = add(&mut requests, n, n as u8, 0));
+        assert_eq!(add(&mut requests, 100, 100, 1), (false, None));
+        assert_eq!(
+            add(&mut requests, 101, 7, 1),
+            (true, Some(7)),
+            "one of its own network is evicted"
+        );
     }
 }

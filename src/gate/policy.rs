@@ -392,7 +392,7 @@ impl Candidate<'_> {
                 self.admit(self.requested, method, Registration::None(Unremembered::AuthNone)),
             ));
         };
-        let slot = match table.vacancy() {
+        let slot = match table.vacancy(pairing.provenance) {
             Vacancy::Free(slot) | Vacancy::Evict(slot) => slot,
             Vacancy::Full if self.holds_secret() => {
                 let registration = Registration::None(Unremembered::TableFull);

@@ -131,6 +131,7 @@ listed_enum! {
         // the state of the gateway
         TableFull,
         TableUnavailable,
+        TooManyRequests,
         TooManyConnections,
         Stopping,
     }
@@ -421,6 +422,14 @@ impl Refusal {
                 5000,
                 "the gateway's disk is full, read-only or failing: read the gateway's log, then \
                  try again",
+            ),
+            Refusal::TooManyRequests => unavailable(
+                1013,
+                "TOO_MANY_PENDING_REQUESTS",
+                "too many devices wait for approval; retry later",
+                limits::PENDING_SHOWN_MS as u32 / 2,
+                "the list of devices that wait for approval has no place for this one: approve \
+                 or reject some of them, or pair this device with a code from `{gatelet} pair`",
             ),
             Refusal::TooManyConnections => unavailable(
                 1013,
@@ -717,7 +726,9 @@ mod tests {
     fn is_ours(refusal: Refusal) -> &'static str {
         match refusal {
             Refusal::TableFull | Refusal::TableUnavailable => "TABLE_",
-            Refusal::TooManyConnections | Refusal::AttemptQueueFull => "TOO_MANY_",
+            Refusal::TooManyRequests | Refusal::TooManyConnections | Refusal::AttemptQueueFull => {
+                "TOO_MANY_"
+            }
             Refusal::Stopping => "GATEWAY_",
             _ => "-",
         }

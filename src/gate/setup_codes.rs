@@ -5,10 +5,14 @@
 //! one code, and ending codes would let an unauthenticated client destroy a code that was just
 //! created. Instead, [`super::rate_limit::AttemptQueue`] limits all attempts together to a fixed
 //! rate. An attacker who tries for the whole life of a code finds it with a probability below one
-//! in 70 million.
+//! in 70 million, and one of [`limits::SETUP_CODES`] codes with a probability below one in 5
+//! million.
+//!
+//! A client that creates more codes than its share ends its own oldest, never one of others.
 
 use subtle::ConstantTimeEq;
 
+use super::budget::{has_share, Budget, Holder};
 use super::facts::{Code, Grant};
 use super::ids::{Millis, RequestId};
 use super::limits;
@@ -55,6 +59,8 @@ impl CodeText {
 #[derive(Clone, Copy)]
 struct CodeEntry {
     id: RequestId,
+    /// Client that created the code.
+    holder: Holder,
     text: CodeText,
     grant: Grant,
     made: Millis,
@@ -83,23 +89,51 @@ pub enum CodeState {
 #[derive(Default)]
 pub struct SetupCodes {
     entries: heapless::Vec<CodeEntry, { limits::SETUP_CODES }>,
+    peak: usize,
 }
 
 impl SetupCodes {
     /// Creates an empty set of codes.
     pub const fn new() -> SetupCodes {
-        SetupCodes { entries: heapless::Vec::new() }
+        SetupCodes { entries: heapless::Vec::new(), peak: 0 }
     }
 
-    /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`].
+    /// Returns the use of the set, counted in codes.
+    pub fn budget(&self) -> Budget {
+        let mut budget = Budget::new(limits::SETUP_CODES);
+        budget.record(self.peak);
+        budget.record(self.entries.len());
+        budget
+    }
+
+    /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`]. If the share of its
+    /// holder is used up, it replaces the holder's oldest.
     ///
-    /// Evicts the first entry if the set is full.
-    pub fn add(&mut self, id: RequestId, text: CodeText, grant: Grant, now: Millis) {
+    /// Fails if the holder has none and the set is full. Returns the milliseconds until a code
+    /// expires then.
+    pub fn add(
+        &mut self,
+        id: RequestId,
+        holder: Holder,
+        text: CodeText,
+        grant: Grant,
+        now: Millis,
+    ) -> Result<(), u64> {
         self.expire(now);
-        if self.entries.is_full() {
-            self.entries.remove(0);
+        let own = self.entries.iter().filter(|entry| entry.holder == holder).count();
+        let (used, max) = (self.entries.len(), limits::SETUP_CODES_OF_ONE);
+        if !has_share(own, used, limits::SETUP_CODES, max) {
+            let oldest = self.entries.iter().position(|entry| entry.holder == holder);
+            self.entries.remove(oldest.ok_or_else(|| self.next_expiry(now))?);
         }
-        let _ = self.entries.push(CodeEntry { id, text, grant, made: now });
+        let _ = self.entries.push(CodeEntry { id, holder, text, grant, made: now });
+        self.peak = self.peak.max(self.entries.len());
+        Ok(())
+    }
+
+    fn next_expiry(&self, now: Millis) -> u64 {
+        let left = |entry: &CodeEntry| entry.made.plus(limits::SETUP_CODE_MS).since(now);
+        self.entries.iter().map(left).min().unwrap_or(0)
     }
 
     /// Compares `presented` with every valid code; each comparison takes constant time.
@@ -128,14 +162,13 @@ impl SetupCodes {
         Some(UsedCode(self.entries.remove(at)))
     }
 
-    /// Restores a used code whose admission failed. It still expires at its original time.
-    ///
-    /// Evicts the first entry if the set is full.
-    pub fn restore(&mut self, used: UsedCode) {
-        if self.entries.is_full() {
-            self.entries.remove(0);
+    /// Restores a used code whose admission failed. It still expires at its original time. It is
+    /// lost if its holder has meanwhile created as many as it may have, or the set is full.
+    pub fn restore(&mut self, UsedCode(code): UsedCode) {
+        let own = self.entries.iter().filter(|entry| entry.holder == code.holder).count();
+        if own < limits::SETUP_CODES_OF_ONE {
+            let _ = self.entries.push(code);
         }
-        let _ = self.entries.push(used.0);
     }
 
     /// Returns the state of the code with this id.
@@ -154,7 +187,7 @@ impl SetupCodes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ids::{Role, Roles};
+    use super::super::ids::{DeviceId, Role, Roles};
     use super::super::scopes::Scopes;
     use super::*;
 
@@ -162,7 +195,7 @@ mod tests {
 
     fn with(code: &str) -> (SetupCodes, CodeText) {
         let (mut setup_codes, text) = (SetupCodes::new(), CodeText::parse(code).unwrap());
-        setup_codes.add(RequestId([1; 16]), text, GRANT, Millis(0));
+        setup_codes.add(RequestId([1; 16]), Holder::Keyless, text, GRANT, Millis(0)).unwrap();
         (setup_codes, text)
     }
 
@@ -213,22 +246,32 @@ mod tests {
         assert_eq!(setup_codes.check("ABCD2345", Millis(1)), Code::Right(GRANT));
     }
 
+    fn add(setup_codes: &mut SetupCodes, n: u8, holder: Holder, at: u64) -> Result<(), u64> {
+        let text = CodeText::from_random([n; CODE_LEN]);
+        setup_codes.add(RequestId([n; 16]), holder, text, GRANT, Millis(at))
+    }
+
     #[test]
-    fn number_of_active_codes_is_limited() {
+    fn further_codes_end_the_oldest_of_their_own_client_only() {
+        let device = |n: u8| Holder::Device(DeviceId([n; 32]));
         let mut setup_codes = SetupCodes::new();
-        for n in 0..20u8 {
-            setup_codes.add(
-                RequestId([n; 16]),
-                CodeText::from_random([n; CODE_LEN]),
-                GRANT,
-                Millis(u64::from(n)),
-            );
+        add(&mut setup_codes, 100, Holder::Keyless, 0).unwrap();
+        for n in 0..20 {
+            add(&mut setup_codes, n, device(1), u64::from(n)).unwrap();
+        }
+        let mut state = |n: u8| setup_codes.state(RequestId([n; 16]), Millis(20));
+        assert_eq!(state(100), CodeState::Alive(limits::SETUP_CODE_MS - 20));
+        assert_eq!((state(0), state(11)), (CodeState::Gone, CodeState::Gone));
+        assert_eq!(state(12), CodeState::Alive(limits::SETUP_CODE_MS - 8));
+        assert_eq!(state(19), CodeState::Alive(limits::SETUP_CODE_MS - 1));
+        assert_eq!((setup_codes.budget().used(), setup_codes.budget().peak()), (9, 9));
+        for n in 2..20 {
+            let added = (0..9).filter(|_| add(&mut setup_codes, 50 + n, device(n), 30).is_ok());
+            assert_eq!(added.count(), if n < 5 { 9 } else { 0 }, "4, 2 and 1 places, then none");
+            assert_eq!(setup_codes.entries[0].id, RequestId([100; 16]), "after the codes of {n}");
         }
         assert_eq!(setup_codes.entries.len(), limits::SETUP_CODES);
-        assert_eq!(setup_codes.state(RequestId([0; 16]), Millis(20)), CodeState::Gone);
-        assert_eq!(
-            setup_codes.state(RequestId([19; 16]), Millis(20)),
-            CodeState::Alive(limits::SETUP_CODE_MS - 1)
-        );
+        assert_eq!(add(&mut setup_codes, 99, device(99), 40), Err(limits::SETUP_CODE_MS - 40));
+        add(&mut setup_codes, 101, Holder::Keyless, 40).unwrap();
     }
 }

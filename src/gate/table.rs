@@ -8,7 +8,7 @@
 use core::iter;
 use core::ops::DerefMut;
 
-use super::device::Device;
+use super::device::{Device, Provenance};
 use super::ids::{DeviceId, Slot, TableAge};
 use super::limits;
 
@@ -158,10 +158,17 @@ impl<S: DerefMut<Target = [Cell]>> Table<S> {
             .filter_map(|(at, cell)| Some((Slot(at as u16), cell.device.as_ref()?)))
     }
 
-    /// Returns a slot for a new device. Examines every device only if the table is full and may
-    /// contain an evictable one.
-    pub fn vacancy(&self) -> Vacancy {
-        if self.len < self.capacity() {
+    /// Returns a slot for a new device that is paired this way. Pairings that the owner did not
+    /// decide leave one of [`limits::CAPACITY_PER_RESERVED`] slots free for those that the owner
+    /// did. Examines every device only if no slot is free and one may be evictable.
+    pub fn vacancy(&self, provenance: Provenance) -> Vacancy {
+        let reserved = match provenance {
+            Provenance::Owner | Provenance::Code | Provenance::Config | Provenance::Import => 0,
+            Provenance::Token | Provenance::Cidr | Provenance::Local | Provenance::Identity => {
+                self.capacity() / usize::from(limits::CAPACITY_PER_RESERVED)
+            }
+        };
+        if self.len + reserved < self.capacity() {
             let free = self.cells.iter().position(|cell| cell.device.is_none());
             return Vacancy::Free(Slot(free.unwrap_or(self.cells.len()) as u16));
         }
@@ -302,7 +309,6 @@ fn silent_age(device: &Device) -> TableAge {
 
 #[cfg(test)]
 mod tests {
-    use super::super::device::Provenance;
     use super::super::ids::PublicKey;
     use super::*;
 
@@ -354,17 +360,21 @@ mod tests {
         table.put(Slot(0), device(0, Provenance::Owner));
         table.put(Slot(1), Device { seen_age: TableAge(5), ..device(1, Provenance::Token) });
         table.put(Slot(2), Device { seen_age: TableAge(3), ..device(2, Provenance::Cidr) });
-        assert_eq!(table.vacancy(), Vacancy::Free(Slot(3)));
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Free(Slot(3)));
         table.put(Slot(3), device(3, Provenance::Code));
-        assert_eq!(table.vacancy(), Vacancy::Full, "no device is old enough");
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Full, "no device is old enough");
         table.set_age(TableAge(5 + limits::EVICTION_AGE_HOURS));
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(2)));
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Evict(Slot(2)));
         table.set_connected(Slot(2), true);
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(1)), "a connected device is not evicted");
+        assert_eq!(
+            table.vacancy(Provenance::Token),
+            Vacancy::Evict(Slot(1)),
+            "a connected device is not evicted"
+        );
         table.set_connected(Slot(1), true);
-        assert_eq!(table.vacancy(), Vacancy::Full);
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Full);
         table.set_connected(Slot(2), false);
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(2)));
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Evict(Slot(2)));
     }
 
     #[test]
@@ -381,7 +391,11 @@ mod tests {
         let (slot, there) = table.find(&device(1, Provenance::Owner).id).unwrap();
         assert_eq!((slot, there.seen_age, table.len()), (Slot(0), TableAge(7), 1));
         table.set_age(TableAge(7 + limits::EVICTION_AGE_HOURS));
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(0)), "its new age and provenance count");
+        assert_eq!(
+            table.vacancy(Provenance::Token),
+            Vacancy::Evict(Slot(0)),
+            "its new age and provenance count"
+        );
     }
 
     #[test]
@@ -392,12 +406,35 @@ mod tests {
         let due = 100 + limits::EVICTION_AGE_HOURS;
         for (age, room) in [(due - 1, Vacancy::Full), (due, Vacancy::Evict(Slot(1)))] {
             table.set_age(TableAge(age));
-            assert_eq!(table.vacancy(), room, "at {age}");
+            assert_eq!(table.vacancy(Provenance::Token), room, "at {age}");
         }
         table.put(Slot(1), Device { seen_age: TableAge(due), ..device(1, Provenance::Token) });
-        assert_eq!(table.vacancy(), Vacancy::Full, "it was seen again");
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Full, "it was seen again");
         table.put(Slot(0), Device { seen_age: TableAge(1), ..device(2, Provenance::Cidr) });
-        assert_eq!(table.vacancy(), Vacancy::Evict(Slot(0)));
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Evict(Slot(0)));
+    }
+
+    #[test]
+    fn silent_pairings_leave_slots_to_those_of_the_owner() {
+        for (capacity, reserved) in [(4, 0), (16, 1), (256, 16), (limits::CAPACITY_MAX, 512)] {
+            let mut table = table(capacity);
+            let mut silent = 0;
+            while let Vacancy::Free(slot) = table.vacancy(Provenance::Cidr) {
+                table.put(slot, device(u32::from(slot.0), Provenance::Token));
+                silent += 1;
+            }
+            assert_eq!(silent, capacity - reserved, "of {capacity}");
+            for provenance in [Provenance::Code, Provenance::Owner, Provenance::Config] {
+                let free = (reserved > 0).then_some(Vacancy::Free(Slot(silent)));
+                assert_eq!(table.vacancy(provenance), free.unwrap_or(Vacancy::Full));
+            }
+            while let Vacancy::Free(slot) = table.vacancy(Provenance::Owner) {
+                table.put(slot, device(u32::from(slot.0), Provenance::Owner));
+            }
+            assert_eq!(table.len(), capacity as usize);
+            table.set_age(TableAge(limits::EVICTION_AGE_HOURS));
+            assert_eq!(table.vacancy(Provenance::Token), Vacancy::Evict(Slot(0)));
+        }
     }
 
     #[test]
@@ -407,6 +444,6 @@ mod tests {
         revoked.revoke(super::super::ids::Role::Operator);
         table.put(Slot(0), revoked);
         table.set_age(TableAge(u32::MAX));
-        assert_eq!(table.vacancy(), Vacancy::Full);
+        assert_eq!(table.vacancy(Provenance::Token), Vacancy::Full);
     }
 }

@@ -30,6 +30,7 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
     let listed = |request: &&PairingRequest| {
         !request.roles.is_empty() && may_manage(caller, &request.device)
     };
+    mark_shown(call, listed);
     let pending = call.pairing_requests.iter(call.now.at).filter(listed).collect();
     let devices = call.devices.iter().map(|(_, device)| device);
     let paired = devices.filter(|device| may_manage(caller, &device.id)).collect();
@@ -37,6 +38,14 @@ pub fn list(call: &mut Call<'_>, params: DeviceList) -> Result<Reply, Failure> {
         call.devices.find(id).is_some_and(|(slot, _)| call.devices.is_connected(slot))
     };
     Ok(Reply::object(|o| device_json::list(o, pending, paired, connected, surfaces)))
+}
+
+/// Protects the requests that the caller is shown from eviction, unless the caller manages only its
+/// own device.
+pub(super) fn mark_shown(call: &mut Call<'_>, is_shown: impl Fn(&&PairingRequest) -> bool) {
+    if !call.caller.governs_only_itself() {
+        call.pairing_requests.mark_shown(|request| is_shown(&request), call.now.at);
+    }
 }
 
 /// Handles `device.pair.approve {requestId}`. In place of a request, the id of a revoked device
@@ -201,7 +210,7 @@ pub(super) fn approved_record(
 }
 
 fn free_slot(call: &Call<'_>) -> Result<Slot, Failure> {
-    match call.devices.vacancy() {
+    match call.devices.vacancy(Provenance::Owner) {
         Vacancy::Free(slot) | Vacancy::Evict(slot) => Ok(slot),
         Vacancy::Full => {
             Err(Failure::unavailable("the pairing table is full; remove a device first"))

@@ -255,6 +255,8 @@ pub struct ErrorBody {
     pub unauthorized: bool,
     /// Whether a later attempt may succeed.
     pub retryable: bool,
+    /// Milliseconds after which a later attempt may succeed, if known.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
@@ -266,6 +268,7 @@ impl Failure {
             details: None,
             unauthorized: false,
             retryable: false,
+            retry_after_ms: None,
         }))
     }
 
@@ -288,6 +291,14 @@ impl Failure {
     fn retryable(mut self) -> Failure {
         self.0.retryable = true;
         self
+    }
+
+    /// Creates the refusal of a call for which the caller's share of a pool is used up. `message`
+    /// names the share and what to do; `retry_after_ms` is when a place becomes free, if known.
+    pub fn share(message: impl Into<String>, retry_after_ms: Option<u64>) -> Failure {
+        let mut failure = Failure::unavailable(message).retryable();
+        failure.0.retry_after_ms = retry_after_ms;
+        failure
     }
 
     fn role(role: Role) -> Failure {

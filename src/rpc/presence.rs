@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::system_event::Report;
+use crate::gate::budget::{has_share, Budget, Holder};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Millis, Role, WallMs};
 use crate::gate::limits;
@@ -30,11 +31,19 @@ pub struct PresenceEntry {
     pub since: WallMs,
 }
 
+/// Number of entries besides that of the gateway.
+const ENTRIES: usize = limits::PRESENCE - 1;
+
 /// Presence list, in the order in which the clients connected.
+///
+/// A device has a share of the connections listed, and of the reports; a further one replaces its
+/// own oldest. All clients without a device have at most half of what is free. A full list gives up
+/// the oldest entry of the client that has the most, unless each has one.
 pub struct Presence {
     entries: Vec<(ConnId, PresenceEntry)>,
     /// Reports, the one that was renewed last at the end.
     reports: Vec<Report>,
+    used: Budget,
     host: String,
     started: WallMs,
     version: u64,
@@ -43,7 +52,15 @@ pub struct Presence {
 impl Presence {
     /// Creates a list that has only the gateway, on the machine of that name.
     pub fn new(host: String, started: WallMs) -> Presence {
-        Presence { entries: Vec::new(), reports: Vec::new(), host, started, version: 1 }
+        let (entries, reports, used) = (Vec::new(), Vec::new(), Budget::new(limits::PRESENCE));
+        Presence { entries, reports, used, host, started, version: 1 }
+    }
+
+    /// Returns the use of the list, counted in entries and reports.
+    pub fn budget(&self) -> Budget {
+        let mut budget = self.used;
+        budget.record(self.entries.len() + self.reports.len() + 1);
+        budget
     }
 
     /// Returns the version, which increases with every change (`stateVersion.presence`).
@@ -52,11 +69,9 @@ impl Presence {
     }
 
     /// Adds a connection. Programs that connect for a moment only (`cli`, `probe`, `backend`) are
-    /// not listed, nor are connections beyond [`limits::PRESENCE`]. Returns whether the entry was
-    /// added.
+    /// not listed. Returns whether the entry was added.
     pub fn insert(&mut self, conn: ConnId, entry: PresenceEntry) -> bool {
-        let passing = matches!(entry.mode.as_str(), "cli" | "probe" | "backend");
-        if passing || self.entries.len() + 1 >= limits::PRESENCE {
+        if matches!(entry.mode.as_str(), "cli" | "probe" | "backend") {
             return false;
         }
         if entry.role == Role::Node {
@@ -64,25 +79,43 @@ impl Presence {
             self.entries
                 .retain(|(_, known)| known.role != Role::Node || known.device != entry.device);
         }
+        let holders = self.entries.iter().map(|(_, entry)| entry.holder());
+        match place(holders, self.entries.len(), entry.holder()) {
+            Place::Free => {}
+            Place::Instead(at) => drop(self.entries.remove(at)),
+            Place::None => return false,
+        }
         self.entries.push((conn, entry));
-        self.make_room();
-        self.version += 1;
+        while self.entries.len() + self.reports.len() > ENTRIES {
+            let holders = self.reports.iter().map(|report| report.holder);
+            let Some((at, _)) = oldest_of_largest(holders) else { break };
+            self.reports.remove(at);
+        }
+        self.changed();
         true
     }
 
-    /// Adds or renews a report of a device. The oldest reports are evicted, by new connections as
-    /// well.
-    pub fn report(&mut self, new: Report) {
-        let known = self.reports.iter().position(|known| known.key == new.key);
-        let report = match known.map(|at| self.reports.remove(at)) {
-            Some(mut known) => {
-                known.renew(new);
-                known
-            }
-            None => new,
-        };
-        self.reports.push(report);
-        self.make_room();
+    /// Adds or renews a report of a device. New connections evict reports. Returns whether the
+    /// report is listed.
+    pub fn report(&mut self, mut new: Report) -> bool {
+        if let Some(at) = self.reports.iter().position(|known| known.key == new.key) {
+            let mut known = self.reports.remove(at);
+            known.renew(new);
+            new = known;
+        }
+        let holders = self.reports.iter().map(|report| report.holder);
+        match place(holders, self.entries.len() + self.reports.len(), new.holder) {
+            Place::Free => {}
+            Place::Instead(at) => drop(self.reports.remove(at)),
+            Place::None => return false,
+        }
+        self.reports.push(new);
+        self.changed();
+        true
+    }
+
+    fn changed(&mut self) {
+        self.used.record(self.entries.len() + self.reports.len() + 1);
         self.version += 1;
     }
 
@@ -91,11 +124,6 @@ impl Presence {
         let before = self.reports.len();
         self.reports.retain(|report| now.since(report.at) <= limits::REPORT_MS);
         self.version += u64::from(self.reports.len() < before);
-    }
-
-    fn make_room(&mut self) {
-        let over = (self.entries.len() + self.reports.len() + 1).saturating_sub(limits::PRESENCE);
-        self.reports.drain(..over.min(self.reports.len()));
     }
 
     /// Removes a connection, and its report unless another connection has the same key. Returns
@@ -144,7 +172,46 @@ impl Presence {
     }
 }
 
+/// Place for a new entry in a list.
+enum Place {
+    Free,
+    /// That of the entry with this index.
+    Instead(usize),
+    None,
+}
+
+/// Returns the place for a new entry of `holder` in a list whose entries have these holders, the
+/// oldest first, while `used` of all entries are used.
+fn place(holders: impl Iterator<Item = Holder> + Clone, used: usize, holder: Holder) -> Place {
+    let own = holders.clone().filter(|one| *one == holder).count();
+    let is_device = matches!(holder, Holder::Device(_));
+    let max = if is_device { limits::PRESENCE_OF_ONE } else { ENTRIES };
+    if has_share(own, used, ENTRIES, max) {
+        return Place::Free;
+    }
+    if own > 0 {
+        return holders.clone().position(|one| one == holder).map_or(Place::None, Place::Instead);
+    }
+    match oldest_of_largest(holders) {
+        Some((at, count)) if count > 1 => Place::Instead(at),
+        _ => Place::None,
+    }
+}
+
+/// Returns the index of the oldest entry of the holder that has the most, and their number. It
+/// sorts, because the list of a large installation is always full.
+fn oldest_of_largest(holders: impl Iterator<Item = Holder>) -> Option<(usize, usize)> {
+    let mut sorted: Vec<(Holder, usize)> = holders.zip(0..).collect();
+    sorted.sort_unstable();
+    let largest = sorted.chunk_by(|one, next| one.0 == next.0).max_by_key(|own| own.len())?;
+    Some((largest[0].1, largest.len()))
+}
+
 impl PresenceEntry {
+    fn holder(&self) -> Holder {
+        self.device.map_or(Holder::Keyless, Holder::Device)
+    }
+
     /// Returns the key by which a report of the same device is found; empty if there is none.
     fn key(&self) -> String {
         self.device.map_or_else(|| self.instance.to_ascii_lowercase(), |device| device.to_string())
@@ -194,5 +261,65 @@ impl PresenceEntry {
         };
         let (host, mode) = (&self.host, &self.mode);
         format!("Node: {host}{address}{version} \u{b7} mode {mode} \u{b7} reason connect")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(holder: u8, role: Role) -> PresenceEntry {
+        PresenceEntry {
+            host: Text::default(),
+            ip: None,
+            version: Text::default(),
+            platform: Text::default(),
+            family: Text::default(),
+            model: Text::default(),
+            client_id: Text::default(),
+            mode: Text::default(),
+            instance: Text::default(),
+            device: (holder > 0).then_some(DeviceId([holder; 32])),
+            role,
+            scopes: Scopes::NONE,
+            since: WallMs(0),
+        }
+    }
+
+    fn count(presence: &Presence, holder: u8) -> usize {
+        let holder = entry(holder, Role::Operator).holder();
+        presence.entries.iter().filter(|(_, entry)| entry.holder() == holder).count()
+    }
+
+    #[test]
+    fn one_client_leaves_entries_to_others_and_nothing_of_others_is_lost() {
+        for seed in 0..30 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut presence = Presence::new("here".into(), WallMs(0));
+            assert!(presence.insert(ConnId(0), entry(200, Role::Operator)));
+            for conn in 1..2000 {
+                // clients of which few connect often
+                let last = random.u8(1..150);
+                let holder = random.u8(0..last);
+                assert!(presence.insert(ConnId(conn), entry(holder, Role::Operator)));
+                assert!(presence.entries.len() <= ENTRIES);
+                assert!(holder == 0 || count(&presence, holder) <= limits::PRESENCE_OF_ONE);
+                if random.bool() {
+                    presence.remove(ConnId(random.u64(1..=conn)));
+                }
+            }
+            assert_eq!(presence.entries[0].0, ConnId(0), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_node_keeps_its_entry_in_a_full_list() {
+        let mut presence = Presence::new("here".into(), WallMs(0));
+        for n in 1..=199 {
+            assert!(presence.insert(ConnId(u64::from(n)), entry(n, Role::Node)));
+        }
+        assert!(!presence.insert(ConnId(500), entry(201, Role::Node)), "each has one entry");
+        assert!(presence.insert(ConnId(501), entry(7, Role::Node)), "it replaces its own");
+        assert_eq!((presence.entries.len(), count(&presence, 7)), (ENTRIES, 1));
     }
 }

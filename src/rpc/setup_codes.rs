@@ -44,7 +44,11 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let (id, mut text) = (call.new_id(), [0; CODE_LEN]);
     (call.random)(&mut text);
     let text = CodeText::from_random(text);
-    call.setup_codes.add(id, text, grant, call.now.at);
+    let added = call.setup_codes.add(id, call.caller.holder(), text, grant, call.now.at);
+    added.map_err(|ms| {
+        let message = "other clients have created all valid setup codes; retry when one expires";
+        Failure::share(message, Some(ms))
+    })?;
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
     let page = page_link(call.status, public.as_deref(), text.as_str());
     let page = page.filter(|_| grant.roles.contains(Role::Operator));

@@ -7,6 +7,7 @@
 
 use super::params::SystemEvent;
 use super::{stubs, Call, Effect, Failure, Reply};
+use crate::gate::budget::Holder;
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{Millis, Now, WallMs};
 use crate::gate::limits;
@@ -18,6 +19,8 @@ use crate::wire::message::Params;
 pub struct Report {
     /// Key in lower case.
     pub key: String,
+    /// Client that made the report.
+    pub holder: Holder,
     /// Texts by name; empty if not sent.
     texts: [(&'static str, String); 11],
     /// Short JSON number, as it was sent.
@@ -31,7 +34,7 @@ pub struct Report {
 
 impl Report {
     /// Creates a report without a key.
-    fn new(sent: SystemEvent<'_>, now: Now) -> Report {
+    fn new(sent: SystemEvent<'_>, holder: Holder, now: Now) -> Report {
         let text = |value: Option<Value<'_>>| {
             let text = value.and_then(|value| value.as_str()).unwrap_or_default();
             cut(text.trim(), limits::REPORT_TEXT_LEN).to_string()
@@ -61,6 +64,7 @@ impl Report {
         let list_len = limits::SCOPES_SENT * limits::WORD_LEN;
         Report {
             key: String::new(),
+            holder,
             texts: texts.map(|(name, value)| (name, text(value))),
             last_input: raw(number, limits::PLATFORM_LEN - 1),
             roles: raw(sent.roles, list_len),
@@ -80,7 +84,7 @@ impl Report {
                 *old = new;
             }
         }
-        (self.at, self.ts) = (new.at, new.ts);
+        (self.holder, self.at, self.ts) = (new.holder, new.at, new.ts);
     }
 
     /// Returns the text with this name; empty if none was sent.
@@ -119,7 +123,7 @@ pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> 
         Protocol::V4 => params.read()?,
     };
     let wake = sent.wake == Some(true);
-    let mut report = Report::new(sent, call.now);
+    let mut report = Report::new(sent, call.caller.holder(), call.now);
     if report.get("text").is_empty() {
         return Err(Failure::invalid("text required"));
     }
@@ -129,21 +133,26 @@ pub fn event(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> 
     let keys = ["deviceId", "instanceId", "text"].map(|name| report.get(name));
     let key = keys.into_iter().find(|key| !key.is_empty()).unwrap_or_default();
     report.key = cut(key, limits::NAME_LEN).to_ascii_lowercase();
-    call.presence.report(report);
-    Ok(Reply::ok().with(vec![Effect::Presence]))
+    let effects = if call.presence.report(report) { vec![Effect::Presence] } else { Vec::new() };
+    Ok(Reply::ok().with(effects))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Presence;
     use super::*;
+    use crate::gate::ids::DeviceId;
     use crate::wire::json::parse;
 
     fn report(host: &str, key: &str, at: u64) -> Report {
+        report_by(Holder::Keyless, host, key, at)
+    }
+
+    fn report_by(holder: Holder, host: &str, key: &str, at: u64) -> Report {
         let host = format!("\"{host}\"");
         let host = Some(parse(host.as_bytes(), 1).unwrap());
         let now = Now { at: Millis(at), wall: WallMs(at) };
-        let report = Report::new(SystemEvent { host, ..SystemEvent::default() }, now);
+        let report = Report::new(SystemEvent { host, ..SystemEvent::default() }, holder, now);
         Report { key: key.to_string(), ..report }
     }
 
@@ -159,9 +168,9 @@ mod tests {
     #[test]
     fn reports_are_renewed_and_expire() {
         let mut presence = Presence::new("here".into(), WallMs(0));
-        presence.report(report("one", "a", 0));
-        presence.report(report("two", "b", 5));
-        presence.report(report("", "a", 10));
+        for report in [report("one", "a", 0), report("two", "b", 5), report("", "a", 10)] {
+            assert!(presence.report(report));
+        }
         assert_eq!(
             hosts(&presence),
             ["two", "one"],
@@ -175,11 +184,26 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_bounded_and_the_oldest_evicted() {
+    fn reports_of_one_client_evict_only_its_own_oldest() {
+        let device = |n: u8| Holder::Device(DeviceId([n; 32]));
         let mut presence = Presence::new("here".into(), WallMs(0));
-        (0..2 * limits::PRESENCE as u64)
-            .for_each(|at| presence.report(report(&at.to_string(), &at.to_string(), at)));
-        let hosts = hosts(&presence);
-        assert_eq!((hosts.len() + 1, hosts[0].as_str()), (limits::PRESENCE, "201"));
+        let add = |presence: &mut Presence, holder, key: &str| {
+            presence.report(report_by(holder, key, key, 0))
+        };
+        assert!(add(&mut presence, device(0), "kept"));
+        (0..20).for_each(|n| assert!(add(&mut presence, device(1), &format!("{n}"))));
+        let expected: Vec<String> =
+            ["kept".to_string()].into_iter().chain((12..20).map(|n| n.to_string())).collect();
+        assert_eq!(hosts(&presence), expected);
+        (0..400).for_each(|n| assert!(add(&mut presence, Holder::Keyless, &format!("no {n}"))));
+        assert_eq!(hosts(&presence).len(), 9 + 95, "half of what was free");
+        for n in 2..100 {
+            (0..20).for_each(|one| _ = add(&mut presence, device(n), &format!("{n} {one}")));
+            assert_eq!(hosts(&presence)[0], "kept");
+        }
+        assert_eq!(presence.budget().used(), limits::PRESENCE);
+        assert!(add(&mut presence, device(200), "new"), "the client with the most gives one up");
+        assert!(add(&mut presence, device(0), "another"), "it replaces the oldest of its device");
+        assert!(hosts(&presence).iter().all(|host| host != "kept"));
     }
 }

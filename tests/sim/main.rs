@@ -64,10 +64,10 @@ const REQUIRED: [&str; 22] = [
     "list compared",
     "many connections",
     "power cut",
-    "queue full",
     "rejected",
     "repaired",
     "replayed",
+    "share of the disk used up",
     "stop",
     "waited for an attempt",
 ];

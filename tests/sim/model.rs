@@ -6,6 +6,7 @@
 //! expected result.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use gatelet::gate::facts::{AuthMode, PairingMode};
 use gatelet::gate::limits;
@@ -193,6 +194,8 @@ pub struct Truth {
     /// The rate limiter rejected the attempt, so the credential was not checked.
     pub unread: bool,
     pub commands: BTreeSet<String>,
+    /// Address of the client, unless it is this machine.
+    pub network: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -214,6 +217,7 @@ pub struct Member {
     pub v4: bool,
     pub method: Method,
     pub commands: BTreeSet<String>,
+    pub network: Option<IpAddr>,
 }
 
 impl Member {
@@ -233,12 +237,17 @@ pub struct Pend {
     pub roles: u8,
     pub scopes: u16,
     pub commands: BTreeSet<String>,
+    network: Option<IpAddr>,
     renewed: u64,
+    /// An operator was shown it and may be reading it until then.
+    kept_until: u64,
 }
 
 #[derive(Clone, Debug)]
 pub struct Code {
     pub text: String,
+    /// Device of the client that created it.
+    by: Option<Who>,
     roles: u8,
     scopes: u16,
     made: u64,
@@ -267,6 +276,8 @@ struct Admit {
     by_code: bool,
     secret: bool,
     code: Option<Code>,
+    /// Device that proved its key.
+    proved: Option<Who>,
 }
 
 /// Expected answer to the attempt of a connection.
@@ -292,6 +303,7 @@ pub enum Ask {
     Verify(Who, String),
     SetupCode(u8),
     List,
+    NodeList,
     /// Node, command, and the mark in its parameters.
     Invoke(Who, String, u64),
     /// Read or write of the configuration file.
@@ -349,7 +361,7 @@ pub struct Model {
     pub members: BTreeMap<u64, Member>,
     /// Connected nodes, each device once.
     pub nodes: Vec<(u64, Who)>,
-    waiting: VecDeque<(u64, Then)>,
+    waiting: VecDeque<(u64, Option<Who>, Then)>,
     pub answers: BTreeMap<u64, Answer>,
     pub due: BTreeMap<(u64, String), Due>,
     pub stopping: bool,
@@ -447,9 +459,26 @@ impl Model {
             .any(|member| member.who == Some(who) && member.slot == slot && slot.is_some())
     }
 
-    /// Returns the number of operations that wait for the disk.
-    pub fn waits(&self) -> usize {
-        self.waiting.len()
+    /// Returns the number of operations that wait for the disk, and the most of one client.
+    pub fn waits(&self) -> (usize, usize) {
+        let of_one = self.waiting.iter().map(|(_, by, _)| self.waits_of(*by)).max();
+        (self.waiting.len(), of_one.unwrap_or(0))
+    }
+
+    fn waits_of(&self, by: Option<Who>) -> usize {
+        self.waiting.iter().filter(|(_, one, _)| *one == by).count()
+    }
+
+    /// Returns whether no further operation of this client may wait for the disk.
+    fn is_full(&self, by: Option<Who>) -> bool {
+        let own = self.waits_of(by);
+        own >= limits::COMMITS_OF_ONE || own >= limits::COMMITS_QUEUED - self.waiting.len()
+    }
+
+    /// Returns whether a client that manages other devices would see their requests.
+    fn has_approver(&self) -> bool {
+        let approves = |one: &Member| one.may(PAIRING) && !one.governs_itself_only();
+        self.members.values().any(approves)
     }
 
     // --- admission -------------------------------------------------------------------------------
@@ -460,10 +489,11 @@ impl Model {
             return None;
         }
         let proved = truth.who.filter(|_| truth.proof == Proof::Valid);
-        let full = self.waiting.len() >= limits::COMMITS_QUEUED;
+        let full = self.is_full(proved);
         match proved.and_then(|who| self.before(who)) {
             Some((ticket, change)) if !full => {
-                self.waiting.push_back((ticket, Then::Connect(conn, Box::new(truth.clone()))));
+                let then = Then::Connect(conn, Box::new(truth.clone()));
+                self.waiting.push_back((ticket, proved, then));
                 change
             }
             Some((_, change)) => {
@@ -488,7 +518,7 @@ impl Model {
             }
             Decided::Pend => {
                 let id = self.ask_in(truth, truth.scopes, now);
-                self.answers.insert(conn, Answer::Refused { pending: Some(id) });
+                self.answers.insert(conn, Answer::Refused { pending: id });
                 None
             }
             Decided::Admit(..) if self.is_replayed(truth) => {
@@ -547,7 +577,10 @@ impl Model {
             Some(_) if !writable => {
                 _ = self.answers.insert(conn, Answer::Refused { pending: None })
             }
-            Some(ticket) => self.waiting.push_back((ticket, Then::Hello(conn, Box::new(admit)))),
+            Some(ticket) => {
+                let by = admit.proved;
+                self.waiting.push_back((ticket, by, Then::Hello(conn, Box::new(admit))))
+            }
             None => self.welcome(conn, admit, true, now),
         }
         change
@@ -622,6 +655,11 @@ impl Model {
         self.signatures.retain(|(_, at)| wall.abs_diff(*at) <= limits::CLOCK_SKEW_MS);
         let known = self.signatures.contains(&(who, alone));
         if !known {
+            let own: Vec<usize> =
+                (0..self.signatures.len()).filter(|at| self.signatures[*at].0 == who).collect();
+            if own.len() >= limits::SIGNATURES_OF_ONE {
+                self.signatures.remove(*own.last().unwrap());
+            }
             self.signatures.truncate(limits::SIGNATURES - 1);
             self.signatures.push_front((who, alone));
         }
@@ -674,14 +712,17 @@ impl Model {
             v4,
             method,
             commands: truth.commands.clone(),
+            network: truth.network,
         };
+        let proved = truth.who.filter(|_| truth.proof == Proof::Valid);
         let admit = |member: Member, place: Place, ask: u16, by_code: bool, dev: Option<Dev>| {
             let slot = match place {
                 Place::Nowhere => None,
                 Place::Known(slot) | Place::Grows(slot) | Place::New(slot) => Some(slot),
             };
             let member = Member { slot, ..member };
-            let admit = Admit { member, place, ask, by_code, secret: shown.secret, code: None };
+            let admit =
+                Admit { member, place, ask, by_code, secret: shown.secret, code: None, proved };
             Decided::Admit(Box::new(admit), dev)
         };
         let without_record = |member| admit(member, Place::Nowhere, 0, false, None);
@@ -839,10 +880,10 @@ impl Model {
     fn welcome(&mut self, conn: u64, mut admit: Admit, well: bool, now: u64) {
         let lost = !well && !matches!(admit.place, Place::Known(_));
         if let Some(code) = admit.code.take().filter(|_| lost) {
-            if self.codes.len() >= limits::SETUP_CODES {
-                self.codes.remove(0);
+            let own = self.codes.iter().filter(|one| one.by == code.by).count();
+            if own < limits::SETUP_CODES_OF_ONE && self.codes.len() < limits::SETUP_CODES {
+                self.codes.push(code);
             }
-            self.codes.push(code);
         }
         if !self.open.contains(&conn) {
             return;
@@ -870,7 +911,8 @@ impl Model {
         let token = token.map(|dev| (self.token_of)(dev.who, role, dev.tokens[role].1));
         self.members.insert(conn, member.clone());
         if let (Some(who), true) = (who, admit.ask != 0 && !admit.by_code) {
-            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), now);
+            let network = member.network;
+            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), (network, now));
         }
         if let (Some(who), NODE) = (who, role) {
             self.nodes.retain(|(_, known)| *known != who);
@@ -895,15 +937,35 @@ impl Model {
             self.pending
                 .retain(|pend| pend.who != who || pend.roles != 0 || !is_pending(pend, now));
         } else {
-            let commands = member.commands.clone();
-            self.ask_for(who, 0, 0, commands, now);
+            let (commands, network) = (member.commands.clone(), member.network);
+            self.ask_for(who, 0, 0, commands, (network, now));
         }
     }
 
-    fn ask_in(&mut self, truth: &Truth, scopes: u16, now: u64) -> String {
+    fn ask_in(&mut self, truth: &Truth, scopes: u16, now: u64) -> Option<String> {
         let (who, role) = (truth.who.unwrap(), truth.role.unwrap());
         let commands = if role == NODE { truth.commands.clone() } else { BTreeSet::new() };
-        self.ask_for(who, 1 << role, wanted(scopes, truth.v4.unwrap(), role), commands, now)
+        let scopes = wanted(scopes, truth.v4.unwrap(), role);
+        self.ask_for(who, 1 << role, scopes, commands, (truth.network, now))
+    }
+
+    /// Makes a place for a request from this network. Returns whether there is one.
+    fn make_place(&mut self, network: Option<IpAddr>, now: u64) -> bool {
+        let count = |one: Option<IpAddr>| self.pending.iter().filter(|p| p.network == one).count();
+        let (own, free) = (count(network), limits::PENDING - self.pending.len());
+        if own < limits::PENDING_OF_ONE && own < free {
+            return true;
+        }
+        // the first of the networks with the most requests
+        let most = self.pending.iter().map(|pend| count(pend.network)).max().unwrap();
+        let largest = self.pending.iter().find(|pend| count(pend.network) == most).unwrap();
+        let from = if own > 0 { network } else { largest.network };
+        let may_go =
+            |at: &usize| self.pending[*at].network == from && self.pending[*at].kept_until <= now;
+        let gone =
+            (0..self.pending.len()).filter(may_go).min_by_key(|at| self.pending[*at].renewed);
+        let gone = gone.filter(|_| own > 0 || most > 1);
+        gone.map(|at| self.pending.remove(at)).is_some()
     }
 
     fn ask_for(
@@ -912,8 +974,9 @@ impl Model {
         roles: u8,
         scopes: u16,
         commands: BTreeSet<String>,
-        now: u64,
-    ) -> String {
+        (network, now): (Option<IpAddr>, u64),
+    ) -> Option<String> {
+        let kept_until = if self.has_approver() { now + limits::PENDING_SHOWN_MS } else { 0 };
         let id = uuid(
             self.drawn
                 .pop_front()
@@ -924,21 +987,23 @@ impl Model {
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
                 || !commands.is_subset(&old.commands);
             // a request that was read is never extended under the same id
-            old.id = if more { id } else { old.id.clone() };
+            if more {
+                (old.id, old.kept_until) = (id, old.kept_until.max(kept_until));
+            }
             (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
+            old.network = network;
             if !commands.is_empty() {
                 old.commands = commands;
             }
-            return old.id.clone();
+            return Some(old.id.clone());
         }
-        if self.pending.len() >= limits::PENDING {
-            // among requests of the same millisecond the first, which is the oldest
-            let oldest =
-                (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
-            self.pending.remove(oldest);
+        if !self.make_place(network, now) {
+            return None;
         }
-        self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, renewed: now });
-        id
+        let (pend_id, renewed) = (id.clone(), now);
+        let pend = Pend { id: pend_id, who, roles, scopes, commands, network, renewed, kept_until };
+        self.pending.push(pend);
+        Some(id)
     }
 
     // --- calls -----------------------------------------------------------------------------------
@@ -946,7 +1011,7 @@ impl Model {
     /// Handles a call of an admitted client.
     pub fn call(&mut self, conn: u64, id: &str, ask: &Ask, now: u64) -> Option<Change> {
         let member = self.members.get(&conn).cloned()?;
-        let full = self.waiting.len() >= limits::COMMITS_QUEUED;
+        let full = self.is_full(member.who);
         self.pending.retain(|pend| is_pending(pend, now));
         let (due, change, after) = self.judge(&member, ask, now);
         let waits = change.is_some() || due == Due::Waits;
@@ -957,7 +1022,8 @@ impl Model {
         }
         if let Ask::File { .. } = ask {
             if waits {
-                self.waiting.push_back((self.tickets, Then::File(conn, id.to_string())));
+                let then = Then::File(conn, id.to_string());
+                self.waiting.push_back((self.tickets, member.who, then));
                 self.tickets += 1;
             }
         }
@@ -968,7 +1034,8 @@ impl Model {
             }
             let ticket = self.tickets;
             self.change(*slot, dev.clone());
-            self.waiting.push_back((ticket, Then::Answer(conn, id.to_string(), after)));
+            let then = Then::Answer(conn, id.to_string(), after);
+            self.waiting.push_back((ticket, member.who, then));
         }
         change
     }
@@ -978,6 +1045,10 @@ impl Model {
         let failed = (Due::Failed, None, none());
         let needs = match ask {
             Ask::Other | Ask::Invoke(..) => return (Due::Open, None, none()),
+            Ask::NodeList => {
+                self.mark_shown(member, true, now);
+                return (Due::Open, None, none());
+            }
             Ask::File { writes: false } if member.v4 => READ,
             Ask::SetupCode(_) | Ask::File { .. } => ADMIN,
             _ => PAIRING,
@@ -990,19 +1061,26 @@ impl Model {
         let waits =
             |who: Who| self.pending.iter().find(|pend| pend.who == who).map(|pend| pend.id.clone());
         match ask {
-            Ask::Other | Ask::Invoke(..) => failed,
+            Ask::Other | Ask::NodeList | Ask::Invoke(..) => failed,
             Ask::File { .. } => (Due::Waits, None, none()),
             Ask::SetupCode(profile) => {
                 self.codes.retain(|code| now - code.made < limits::SETUP_CODE_MS);
-                if self.codes.len() >= limits::SETUP_CODES {
-                    self.codes.remove(0);
+                let by = member.who;
+                let own = self.codes.iter().filter(|code| code.by == by).count();
+                let free = limits::SETUP_CODES - self.codes.len();
+                if own >= limits::SETUP_CODES_OF_ONE || own >= free {
+                    let Some(oldest) = self.codes.iter().position(|code| code.by == by) else {
+                        return failed;
+                    };
+                    self.codes.remove(oldest);
                 }
                 let (roles, scopes) = [(1, EVERY), (1, LIMITED), (2, 0)][usize::from(*profile)];
                 // the response contains its text, see `code_made`
-                self.codes.push(Code { text: String::new(), roles, scopes, made: now });
+                self.codes.push(Code { text: String::new(), by, roles, scopes, made: now });
                 (Due::Ok, None, none())
             }
             Ask::List => {
+                self.mark_shown(member, false, now);
                 let mut all: Vec<(Dev, Option<bool>)> = Vec::new();
                 for slot in &self.slots {
                     let Some(dev) = slot.mem.clone().filter(|dev| own(dev.who)) else { continue };
@@ -1147,6 +1225,19 @@ impl Model {
         }
     }
 
+    /// Keeps the requests that the caller is shown in a list of nodes or of devices.
+    fn mark_shown(&mut self, member: &Member, nodes: bool, now: u64) {
+        if !member.may(PAIRING) || member.governs_itself_only() {
+            return;
+        }
+        for pend in &mut self.pending {
+            let is_node = pend.roles & 2 != 0 || !pend.commands.is_empty();
+            if if nodes { is_node } else { pend.roles != 0 } {
+                pend.kept_until = now + limits::PENDING_SHOWN_MS;
+            }
+        }
+    }
+
     /// Stores the text of the code made by the previous call.
     pub fn code_made(&mut self, text: String) {
         if let Some(code) = self.codes.last_mut().filter(|code| code.text.is_empty()) {
@@ -1243,9 +1334,9 @@ impl Model {
         let (mut closed, mut more) = (Vec::new(), Vec::new());
         let (due, rest) = std::mem::take(&mut self.waiting)
             .into_iter()
-            .partition(|(waits, _)| *waits <= done.ticket);
+            .partition(|(waits, ..)| *waits <= done.ticket);
         self.waiting = rest;
-        for (_, then) in due {
+        for (_, _, then) in due {
             match then {
                 Then::Connect(conn, truth) if well => more.extend(self.connect(conn, &truth, now)),
                 Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, false, now)),

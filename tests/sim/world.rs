@@ -506,9 +506,9 @@ impl World {
         let ids = self.dice.0.borrow();
         let ids = ids.1.iter().filter_map(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok());
         self.model.drawn = ids.collect();
-        let waits = self.model.waits();
-        if waits == limits::COMMITS_QUEUED {
-            *self.seen.entry("queue full").or_default() += 1;
+        let (waits, of_one) = self.model.waits();
+        if of_one == limits::COMMITS_OF_ONE {
+            *self.seen.entry("share of the disk used up").or_default() += 1;
         }
         assert!(waits <= limits::COMMITS_QUEUED, "{waits} changes are queued for the disk");
         jobs
@@ -822,6 +822,7 @@ impl World {
                         };
                     }
                     let mut truth = truth.clone();
+                    truth.network = attempt.about.remote;
                     let skewed = signed.at.abs_diff(self.wall) > limits::CLOCK_SKEW_MS;
                     let judged =
                         self.model.rules.strict_clock || truth.local && truth.alone.is_some();

@@ -5,11 +5,16 @@
 //! answered only by a decision, by the end of its time, or by an error when the gateway stops. A
 //! decision can still be fetched for a moment after it was made. Approvals are in memory only:
 //! after a restart none is pending.
+//!
+//! An approval is abandoned while no connection waits for it and its device has none. After
+//! [`limits::EXEC_APPROVAL_ABANDONED_MS`] it is denied, so that approvers see its end.
 
+use crate::gate::budget::{has_share, Budget, Holder};
 use crate::gate::facts::Protocol;
-use crate::gate::ids::{ConnId, Millis, Now, WallMs};
+use crate::gate::ids::{ConnId, DeviceId, Millis, Now, WallMs};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
+use crate::gate::session::Admitted;
 use crate::rpc::params::{ApprovalRequest, ApprovalResolve, ById, MaybeById};
 use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
 use crate::wire::frames;
@@ -19,15 +24,25 @@ use crate::wire::message::Params;
 /// Approval of one command, pending or decided a moment ago.
 struct Approval {
     id: String,
-    /// Question as one JSON object.
+    asker: Holder,
+    /// Question as one JSON object; empty after the decision.
     request: Vec<u8>,
     created: WallMs,
     expires: WallMs,
     /// Time at which a pending approval ends without a decision, or a decided one is removed.
     until: Millis,
+    /// Time since which a pending approval is abandoned.
+    abandoned: Option<Millis>,
     decision: Option<Decision>,
-    /// Connections to answer, each with the id of its request.
-    waiting: Vec<(ConnId, String)>,
+    waiting: Vec<Waiter>,
+}
+
+/// Call to be answered with the decision.
+struct Waiter {
+    conn: ConnId,
+    holder: Holder,
+    /// Id of the request.
+    request: String,
 }
 
 type Decision = &'static str;
@@ -35,8 +50,17 @@ type Decision = &'static str;
 const DECISIONS: [Decision; 3] = ["allow-once", "allow-always", "deny"];
 
 /// All approvals, the oldest first.
-#[derive(Default)]
-pub struct Approvals(Vec<Approval>);
+pub struct Approvals {
+    list: Vec<Approval>,
+    pending: Budget,
+}
+
+impl Default for Approvals {
+    /// Creates an empty list.
+    fn default() -> Approvals {
+        Approvals { list: Vec::new(), pending: Budget::new(limits::EXEC_APPROVALS) }
+    }
+}
 
 /// Members of the question that may be text or null in both protocols.
 const TEXT_MEMBERS: [&str; 7] =
@@ -63,21 +87,36 @@ const V4_MEMBERS: [&str; 15] = [
 impl Approvals {
     /// Returns the next time at which an approval expires.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.0.iter().map(|approval| approval.until).min()
+        self.list.iter().map(Approval::deadline).min()
     }
 
     /// Returns the number of approvals that are not decided.
     pub fn undecided(&self) -> usize {
-        self.0.iter().filter(|approval| approval.decision.is_none()).count()
+        self.pending().count()
     }
 
-    /// Answers expired approvals with no decision, and removes those that were decided.
+    /// Returns the use of the list, counted in pending approvals.
+    pub fn budget(&self) -> Budget {
+        let mut budget = self.pending;
+        budget.record(self.undecided());
+        budget
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &Approval> {
+        self.list.iter().filter(|approval| approval.decision.is_none())
+    }
+
+    /// Answers expired approvals with no decision, denies abandoned ones, and removes those that
+    /// were decided.
     pub fn expire(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.0.retain(|approval| {
-            let late = approval.until <= now.at;
+        self.list.retain(|approval| {
+            let late = approval.deadline() <= now.at;
             if late && approval.decision.is_none() {
                 effects.extend(approval.answers());
+                if approval.abandoned.is_some() {
+                    effects.push(approval.resolved_event("deny", BY_GATEWAY, now.wall));
+                }
             }
             !late
         });
@@ -86,44 +125,124 @@ impl Approvals {
 
     /// Fails all pending requests, because the gateway is stopping.
     pub fn stop(&mut self) -> Vec<Effect> {
-        let failed = |(conn, id)| {
+        let failed = |Waiter { conn, request: id, .. }: Waiter| {
             let failure = Failure::unavailable("gateway restart in progress").retryable();
             Effect::Fail { conn, id, failure }
         };
-        self.0.drain(..).flat_map(|approval| approval.waiting).map(failed).collect()
+        self.list.drain(..).flat_map(|approval| approval.waiting).map(failed).collect()
     }
 
-    /// Removes a closed connection from the pending approvals.
-    pub fn remove_connection(&mut self, conn: ConnId) {
-        for approval in &mut self.0 {
-            approval.waiting.retain(|(waiting, _)| *waiting != conn);
+    /// Removes a closed connection of this holder from the pending approvals. `is_connected` says
+    /// whether a device has another connection.
+    pub fn remove_connection(
+        &mut self,
+        (conn, holder): (ConnId, Option<Holder>),
+        is_connected: impl Fn(DeviceId) -> bool,
+        now: Millis,
+    ) {
+        for approval in self.list.iter_mut().filter(|approval| approval.decision.is_none()) {
+            let before = approval.waiting.len();
+            approval.waiting.retain(|waiter| waiter.conn != conn);
+            let is_concerned = approval.waiting.len() < before || Some(approval.asker) == holder;
+            if is_concerned && approval.waiting.is_empty() && approval.abandoned.is_none() {
+                let stays =
+                    matches!(approval.asker, Holder::Device(device) if is_connected(device));
+                approval.abandoned = (!stays).then_some(now);
+            }
         }
     }
 
-    /// Checks that an approval with this id can be added.
-    fn check_space(&mut self, id: &str) -> Result<(), Failure> {
+    /// Continues the abandoned approvals of a device that has connected again.
+    pub fn device_connected(&mut self, device: DeviceId) {
+        for approval in &mut self.list {
+            if approval.asker == Holder::Device(device) {
+                approval.abandoned = None;
+            }
+        }
+    }
+
+    /// Checks that the client may add an approval with this id.
+    fn check_share(&mut self, id: &str, asker: Holder, now: Millis) -> Result<(), Failure> {
+        if id.len() > limits::ID_LEN {
+            return Err(Failure::invalid("the approval id is too long"));
+        }
         if self.find(id).is_some() {
             return Err(Failure::invalid("approval id already pending"));
         }
-        if self.0.len() >= limits::EXEC_APPROVALS {
-            return Err(Failure::unavailable("too many commands wait for approval; retry later"));
+        let own = || self.pending().filter(|approval| approval.asker == asker);
+        let (held, used) = (own().count(), self.undecided());
+        if has_share(held, used, limits::EXEC_APPROVALS, limits::EXEC_APPROVALS_OF_ONE) {
+            return Ok(());
         }
-        Ok(())
+        let message = format!(
+            "{held} commands of this client wait for approval, which is its share; \
+             retry when one is decided"
+        );
+        let waiting = self.pending().filter(|approval| held == 0 || approval.asker == asker);
+        let next = waiting.map(|approval| approval.deadline().since(now)).min();
+        Err(Failure::share(message, next))
+    }
+
+    /// Removes the oldest decided approvals beyond the share of this client, and beyond the total.
+    fn forget_decided(&mut self, asker: Holder) {
+        let decided = |approval: &Approval| approval.decision.is_some();
+        let own = |approval: &Approval| decided(approval) && approval.asker == asker;
+        if self.list.iter().filter(|one| own(one)).count() > limits::EXEC_APPROVALS_OF_ONE {
+            self.list.iter().position(own).map(|at| self.list.remove(at));
+        }
+        if self.list.iter().filter(|one| decided(one)).count() > limits::EXEC_APPROVALS {
+            self.list.iter().position(decided).map(|at| self.list.remove(at));
+        }
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Approval> {
-        self.0.iter_mut().find(|approval| approval.id == id)
+        self.list.iter_mut().find(|approval| approval.id == id)
     }
 }
 
+/// Name of the gateway as the author of a decision.
+const BY_GATEWAY: &str = "gateway";
+
 impl Approval {
+    /// Returns the time at which the approval ends or is removed.
+    fn deadline(&self) -> Millis {
+        let abandoned = self.abandoned.map(|at| at.plus(limits::EXEC_APPROVAL_ABANDONED_MS));
+        abandoned.map_or(self.until, |end| end.min(self.until))
+    }
+
+    /// Returns the event that the approval was decided.
+    fn resolved_event(&self, decision: Decision, by: &str, at: WallMs) -> Effect {
+        approvals_event("exec.approval.resolved", |o| {
+            o.str("id", &self.id);
+            o.str("decision", decision);
+            o.str("resolvedBy", by);
+            o.u64("ts", at.0);
+            o.raw("request", &self.request);
+        })
+    }
+
+    /// Checks that another call of this client may wait for the decision.
+    fn check_waiters(&self, holder: Holder) -> Result<(), Failure> {
+        let own = self.waiting.iter().filter(|waiter| waiter.holder == holder).count();
+        let others = self.waiting.iter().filter(|waiter| waiter.holder != self.asker).count();
+        let (total, max) = (limits::EXEC_APPROVAL_WAITERS, limits::EXEC_APPROVAL_WAITERS_OF_ONE);
+        // the client that asked has places of its own
+        let used = if holder == self.asker { own } else { others };
+        if has_share(own, used, total, max) {
+            return Ok(());
+        }
+        let message = "the share of this client in the calls that wait for this approval is used \
+                       up; wait for the decision on one connection";
+        Err(Failure::share(message, None))
+    }
+
     /// Returns the answers to the pending requests.
     fn answers(&self) -> Vec<Effect> {
-        let answer = |(conn, id): &(ConnId, String)| {
-            let frame = frames::response_with(id, 128, &mut |frame| {
+        let answer = |waiter: &Waiter| {
+            let frame = frames::response_with(&waiter.request, 128, &mut |frame| {
                 frame.obj("payload", |o| self.write_outcome(o))
             });
-            Effect::Frame { conn: *conn, frame }
+            Effect::Frame { conn: waiter.conn, frame }
         };
         self.waiting.iter().map(answer).collect()
     }
@@ -173,19 +292,21 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
     let ApprovalRequest { id, timeout_ms, two_phase, require_route, .. } =
         params.read_with(&passed_on)?;
     let default = if v4 { limits::EXEC_APPROVAL_MS_V4 } else { limits::EXEC_APPROVAL_MS_V3 };
-    let wait = timeout_ms.unwrap_or(default).clamp(1, limits::INVOKE_MS_MAX);
+    let wait = timeout_ms.unwrap_or(default).clamp(1, limits::EXEC_APPROVAL_MS_MAX);
     let request = question(params.value(), protocol)?;
     let id = id.unwrap_or_else(|| call.new_id().to_string());
-    let approvals = &mut call.nodes.approvals;
-    approvals.check_space(&id)?;
+    let (approvals, asker) = (&mut call.nodes.approvals, call.caller.holder());
+    approvals.check_share(&id, asker, call.now.at)?;
     let approval = Approval {
         id,
+        asker,
         request,
         created: call.now.wall,
         expires: WallMs(call.now.wall.0.saturating_add(wait)),
         until: call.now.at.plus(wait),
+        abandoned: None,
         decision: None,
-        waiting: vec![(call.caller.conn(), call.id.to_string())],
+        waiting: vec![waiter(call.caller, call.id)],
     };
     let unanswerable = v4 && call.approvers == 0;
     if unanswerable && require_route != Some(false) {
@@ -200,7 +321,8 @@ pub fn request(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure
         let frame = approval.accepted(call.id, route);
         effects.push(Effect::Frame { conn: call.caller.conn(), frame });
     }
-    approvals.0.push(approval);
+    approvals.list.push(approval);
+    approvals.pending.record(approvals.undecided());
     Ok(Reply::later(effects))
 }
 
@@ -257,15 +379,12 @@ pub fn resolve(call: &mut Call<'_>, params: ApprovalResolve) -> Result<Reply, Fa
         None => approval.decision = Some(decision),
     }
     let mut effects = approval.answers();
+    effects.push(approval.resolved_event(decision, call.name, call.now.wall));
     approval.waiting.clear();
-    approval.until = call.now.at.plus(limits::EXEC_APPROVAL_KEPT_MS);
-    effects.push(approvals_event("exec.approval.resolved", |o| {
-        o.str("id", &id);
-        o.str("decision", decision);
-        o.str("resolvedBy", call.name);
-        o.u64("ts", call.now.wall.0);
-        o.raw("request", &approval.request);
-    }));
+    approval.request = Vec::new();
+    (approval.until, approval.abandoned) = (call.now.at.plus(limits::EXEC_APPROVAL_KEPT_MS), None);
+    let asker = approval.asker;
+    call.nodes.approvals.forget_decided(asker);
     Ok(Reply::ok().with(effects))
 }
 
@@ -279,19 +398,22 @@ pub fn wait(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     if approval.decision.is_some() {
         return Ok(Reply::object(|o| approval.write_outcome(o)));
     }
-    if approval.waiting.len() >= limits::EXEC_APPROVAL_WAITERS {
-        return Err(Failure::unavailable("too many wait for this approval"));
-    }
-    approval.waiting.push((call.caller.conn(), call.id.to_string()));
+    approval.check_waiters(call.caller.holder())?;
+    approval.waiting.push(waiter(call.caller, call.id));
+    approval.abandoned = None;
     Ok(Reply::later(Vec::new()))
+}
+
+/// Creates a waiter for the call of this client.
+fn waiter(caller: &Admitted, request: &str) -> Waiter {
+    Waiter { conn: caller.conn(), holder: caller.holder(), request: request.to_string() }
 }
 
 /// Handles `exec.approval.list` (protocol 4): returns the pending approvals.
 pub fn list(call: &mut Call<'_>, _: Params<'_>) -> Result<Reply, Failure> {
     let mut out = Vec::new();
     json::arr(&mut out, |list| {
-        let approvals = call.nodes.approvals.0.iter();
-        for approval in approvals.filter(|approval| approval.decision.is_none()) {
+        for approval in call.nodes.approvals.pending() {
             list.item_obj(|o| {
                 approval.write_question(o);
                 o.str("approvalKind", "exec");
@@ -337,5 +459,124 @@ fn with_reason(message: &str, reason: &str, protocol: Protocol) -> Failure {
     match protocol {
         Protocol::V3 => failure,
         Protocol::V4 => failure.detailed(rpc::json(&answers::ReasonAnswer { reason })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(n: u8) -> Holder {
+        Holder::Device(DeviceId([n; 32]))
+    }
+
+    fn add(approvals: &mut Approvals, id: &str, asker: Holder, conn: u64, at: u64) -> bool {
+        let fits = approvals.check_share(id, asker, Millis(at)).is_ok();
+        if fits {
+            let request = String::new();
+            approvals.list.push(Approval {
+                id: id.to_string(),
+                asker,
+                request: b"{}".to_vec(),
+                created: WallMs(at),
+                expires: WallMs(0),
+                until: Millis(at + limits::EXEC_APPROVAL_MS_MAX),
+                abandoned: None,
+                decision: None,
+                waiting: vec![Waiter { conn: ConnId(conn), holder: asker, request }],
+            });
+        }
+        fits
+    }
+
+    fn now(at: u64) -> Now {
+        Now { at: Millis(at), wall: WallMs(at) }
+    }
+
+    #[test]
+    fn one_client_leaves_approvals_to_others_and_decided_ones_do_not_count() {
+        let mut approvals = Approvals::default();
+        let fill = |approvals: &mut Approvals, n: u8| {
+            (0..100).filter(|one| add(approvals, &format!("{n}-{one}"), device(n), 1, 0)).count()
+        };
+        let taken: Vec<usize> = (0..12).map(|n| fill(&mut approvals, n)).collect();
+        assert_eq!(taken, [8, 8, 8, 8, 8, 8, 8, 4, 2, 1, 1, 0]);
+        let refused = approvals.check_share("x", device(0), Millis(1)).unwrap_err();
+        assert!(
+            refused.retryable && refused.retry_after_ms == Some(limits::EXEC_APPROVAL_MS_MAX - 1)
+        );
+        assert_eq!((approvals.budget().used(), approvals.budget().free()), (64, 0));
+        for approval in approvals.list.iter_mut().filter(|one| one.asker == device(3)) {
+            approval.decision = Some("deny");
+        }
+        assert!(add(&mut approvals, "more", device(3), 1, 0));
+    }
+
+    #[test]
+    fn decided_approvals_are_bounded_for_each_client_and_in_total() {
+        let mut approvals = Approvals::default();
+        let decide = |approvals: &mut Approvals, id: &str, n: u8| {
+            assert!(add(approvals, id, device(n), 1, 0));
+            approvals.find(id).unwrap().decision = Some("deny");
+            approvals.forget_decided(device(n));
+        };
+        decide(&mut approvals, "kept", 0);
+        (0..20).for_each(|one| decide(&mut approvals, &one.to_string(), 1));
+        assert_eq!(approvals.list.len(), 1 + limits::EXEC_APPROVALS_OF_ONE);
+        assert!(approvals.find("kept").is_some() && approvals.find("19").is_some());
+        (2..80).for_each(|n| decide(&mut approvals, &format!("of {n}"), n));
+        assert_eq!(approvals.list.len(), limits::EXEC_APPROVALS);
+    }
+
+    #[test]
+    fn abandoned_approvals_are_denied_after_a_minute() {
+        let end = 10 + limits::EXEC_APPROVAL_ABANDONED_MS;
+        let close = |approvals: &mut Approvals, conn, holder, connected: bool| {
+            approvals.remove_connection((ConnId(conn), Some(holder)), |_| connected, Millis(10));
+        };
+        for (asker, connected, ends) in
+            [(device(1), false, true), (device(1), true, false), (Holder::Keyless, true, true)]
+        {
+            let mut approvals = Approvals::default();
+            add(&mut approvals, "one", asker, 1, 0);
+            close(&mut approvals, 2, device(2), false);
+            assert!(approvals.expire(now(end)).is_empty() && approvals.undecided() == 1);
+            close(&mut approvals, 1, asker, connected);
+            assert!(approvals.expire(now(end - 1)).is_empty() && approvals.undecided() == 1);
+            let effects = approvals.expire(now(end));
+            assert_eq!((effects.len(), approvals.undecided()), if ends { (1, 0) } else { (0, 1) });
+            if let Some(Effect::Event { name, payload, .. }) = effects.first() {
+                let text = String::from_utf8_lossy(payload);
+                assert_eq!(*name, "exec.approval.resolved");
+                assert!(text.contains(r#""decision":"deny","resolvedBy":"gateway""#), "{text}");
+            }
+        }
+        // the device connects again in time, and leaves for good later
+        let mut approvals = Approvals::default();
+        add(&mut approvals, "one", device(1), 1, 0);
+        close(&mut approvals, 1, device(1), false);
+        approvals.device_connected(DeviceId([1; 32]));
+        assert!(approvals.expire(now(end)).is_empty() && approvals.undecided() == 1);
+        close(&mut approvals, 3, device(1), false);
+        assert_eq!(approvals.expire(now(end)).len(), 1);
+    }
+
+    #[test]
+    fn other_clients_leave_places_to_the_client_that_asked() {
+        let mut approvals = Approvals::default();
+        add(&mut approvals, "one", device(0), 1, 0);
+        let approval = approvals.find("one").unwrap();
+        let mut fill = |n: u8| {
+            let mut taken = 0;
+            while approval.check_waiters(device(n)).is_ok() {
+                taken += 1;
+                let request = String::new();
+                approval.waiting.push(Waiter { conn: ConnId(9), holder: device(n), request });
+            }
+            taken
+        };
+        let taken: Vec<usize> = (1..9).map(&mut fill).collect();
+        assert_eq!(taken, [4, 4, 4, 2, 1, 1, 0, 0]);
+        assert_eq!(fill(0), limits::EXEC_APPROVAL_WAITERS_OF_ONE - 1, "one waits already");
     }
 }

@@ -50,7 +50,8 @@ fn invoke_command(call: &mut Call<'_>, params: &params::Invoke<'_>) -> Result<Re
     let id = call.new_id();
     let node = find_connected(call, node)?;
     check_allowed(call, node, command, NOT_ALLOWED)?;
-    let (timeout, key) = (params.timeout_ms, &*params.idempotency_key);
+    let timeout = params.timeout_ms.map(|ms| ms.min(limits::INVOKE_MS_MAX));
+    let key = &*params.idempotency_key;
     let params = params.params.map(|value| value.raw());
     let outgoing = OutgoingInvoke { id, command, params, timeout, key };
     let (invoke, effect) = outgoing.prepare(call, node, AnswerForm::Invoke)?;
@@ -139,10 +140,11 @@ impl OutgoingInvoke<'_> {
         }
         let frame = self.frame(node, params, most);
         debug_assert!(frame.len() <= most, "{} bytes in room for {most}", frame.len());
-        let wait = self.timeout.unwrap_or(limits::INVOKE_MS).min(limits::INVOKE_MS_MAX);
+        let wait = self.timeout.unwrap_or(limits::INVOKE_MS);
         let invoke = PendingInvoke {
             id: self.id,
             caller: call.caller.conn(),
+            holder: call.caller.holder(),
             request: call.id.to_string(),
             protocol: call.caller.protocol(),
             node: node.device,
@@ -150,11 +152,16 @@ impl OutgoingInvoke<'_> {
             node_protocol: node.protocol,
             command: self.command.to_string(),
             form,
-            action: Action::of(node, self.id, self.command, params, self.key).map(Box::new),
+            action: self.action(call, node).map(Box::new),
             since: call.now.at,
             deadline: call.now.at.plus(wait),
         };
         Ok((invoke, Effect::Invoke { id: self.id, conn: node.conn, frame }))
+    }
+
+    /// Returns the action that the call becomes if its node is in the background.
+    fn action(&self, call: &Call<'_>, node: &ConnectedNode) -> Option<Action> {
+        Action::of(node, call.caller.holder(), self.id, self.command, self.params, self.key)
     }
 
     /// Writes the event for the node, with capacity for about `size` bytes.

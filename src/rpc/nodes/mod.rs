@@ -20,7 +20,8 @@ mod pending_work;
 mod registry;
 mod voicewake;
 
-use crate::gate::ids::{ConnId, Millis, Now};
+use crate::gate::budget::Holder;
+use crate::gate::ids::{ConnId, DeviceId, Millis, Now};
 
 pub use events::{event, plugin_surface, plugin_tools, runner_inventory, skills, skills_bins};
 pub use exec_approvals::{
@@ -71,9 +72,15 @@ impl Nodes {
         effects
     }
 
-    /// Removes a closed connection of a node or an operator, and returns the effects.
-    pub fn remove_connection(&mut self, conn: ConnId) -> Vec<Effect> {
-        self.approvals.remove_connection(conn);
+    /// Removes a closed connection of this holder, a node or an operator, and returns the effects.
+    /// `is_connected` says whether a device has another connection.
+    pub fn remove_connection(
+        &mut self,
+        (conn, holder): (ConnId, Option<Holder>),
+        is_connected: impl Fn(DeviceId) -> bool,
+        now: Now,
+    ) -> Vec<Effect> {
+        self.approvals.remove_connection((conn, holder), is_connected, now.at);
         self.registry.remove(conn);
         self.invokes.remove_connection(conn)
     }

@@ -28,6 +28,7 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let caller = call.caller;
     let listed =
         |request: &&PairingRequest| is_node(request) && may_manage(caller, &request.device);
+    devices::mark_shown(call, listed);
     let mut pending: Vec<_> = call.pairing_requests.iter(call.now.at).filter(listed).collect();
     pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
     let devices = call.devices.iter().map(|(_, device)| device);
@@ -146,18 +147,21 @@ pub fn request(call: &mut Call<'_>, params: NodeRequest) -> Result<Reply, Failur
         None => (call.new_id(), true),
     };
     let node = call.nodes.registry.get(&content.device);
+    let mut effects = Vec::new();
     if created {
-        call.pairing_requests.add(content, id, now.at, now.wall);
+        let added = call.pairing_requests.add(content, id, now.at, now.wall);
+        let ended = added.and_then(|added| added.ended);
+        effects.extend(ended.iter().flat_map(|old| request_ended(now.wall, old, "rejected")));
     }
     let request = call.pairing_requests.get(id, now.at);
-    let request =
-        request.ok_or_else(|| Failure::unavailable("too many devices wait; retry later"))?;
+    let request = request
+        .ok_or_else(|| Failure::share("too many devices wait for approval; retry later", None))?;
     let payload = json::object(|o| {
         o.str("status", "pending");
         o.obj("request", |o| request_fields(o, request, node, Protocol::V3));
         o.bool("created", created);
     });
-    let effects = if created { vec![requested(request, node)] } else { Vec::new() };
+    effects.extend(created.then(|| requested(request, node)));
     Ok(Reply::of(payload).with(effects))
 }
 

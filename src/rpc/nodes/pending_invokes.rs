@@ -8,6 +8,7 @@
 
 use super::outcomes::{CallOutcome, CallOutcomes};
 use super::pending_work::Action;
+use crate::gate::budget::{has_share, Budget, Holder};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Millis, RequestId};
 use crate::gate::limits;
@@ -20,6 +21,7 @@ pub struct PendingInvoke {
     pub id: RequestId,
     /// Connection of the caller; `request` is the id of its request.
     pub caller: ConnId,
+    pub holder: Holder,
     pub request: String,
     pub protocol: Protocol,
     pub node: DeviceId,
@@ -43,12 +45,24 @@ pub enum AnswerForm {
 }
 
 /// All unanswered calls, in no order.
-#[derive(Default)]
 pub struct PendingInvokes {
     calls: Vec<PendingInvoke>,
+    budget: Budget,
     /// Time before which no call expires; computed again when it has passed.
     next_deadline: Option<Millis>,
     pub outcomes: CallOutcomes,
+}
+
+impl Default for PendingInvokes {
+    /// Creates a list without calls.
+    fn default() -> PendingInvokes {
+        PendingInvokes {
+            calls: Vec::new(),
+            budget: Budget::new(limits::INVOKES),
+            next_deadline: None,
+            outcomes: CallOutcomes::default(),
+        }
+    }
 }
 
 impl PendingInvokes {
@@ -62,16 +76,39 @@ impl PendingInvokes {
         self.calls.len()
     }
 
-    /// Adds a call. Fails if there are too many, of all callers or of this one.
-    pub fn insert(&mut self, invoke: PendingInvoke) -> Result<(), Failure> {
-        let own = self.calls.iter().filter(|one| one.caller == invoke.caller).count();
-        if own >= limits::INVOKES_OF_ONE || self.calls.len() >= limits::INVOKES {
-            return Err(Failure::unavailable("too many calls wait for nodes; retry shortly"));
+    /// Returns the use of the list, counted in calls.
+    pub fn budget(&self) -> Budget {
+        let mut budget = self.budget;
+        budget.record(self.calls.len());
+        budget
+    }
+
+    /// Adds a call. Fails if the share of its holder is used up.
+    pub fn insert(&mut self, mut invoke: PendingInvoke) -> Result<(), Failure> {
+        let own = self.calls.iter().filter(|call| call.holder == invoke.holder).count();
+        if !has_share(own, self.calls.len(), limits::INVOKES, limits::INVOKES_OF_ONE) {
+            let message = format!(
+                "{own} calls of this client wait for nodes, which is its share; \
+                 wait for their answers, then retry"
+            );
+            return Err(Failure::share(message, None));
+        }
+        if invoke.action.is_some() && !self.may_keep_action(invoke.holder) {
+            invoke.action = None;
         }
         let deadline = invoke.deadline;
         self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
         self.calls.push(invoke);
+        self.budget.record(self.calls.len());
         Ok(())
+    }
+
+    /// Returns whether another call of the holder may keep its parameters, to be queued as an
+    /// action. The calls have as many places for this as the queue.
+    fn may_keep_action(&self, holder: Holder) -> bool {
+        let with_action = || self.calls.iter().filter(|call| call.action.is_some());
+        let own = with_action().filter(|call| call.holder == holder).count();
+        has_share(own, with_action().count(), limits::ACTIONS, limits::ACTIONS_OF_ONE)
     }
 
     /// Removes the call with this id that was sent to this node.
@@ -228,5 +265,114 @@ impl PendingInvoke {
         if !o.held("payload", &text) {
             o.obj("payload", |o| o.raw("payloadJSON", text.raw().as_bytes()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: DeviceId = DeviceId([255; 32]);
+
+    fn holder(n: u8) -> Holder {
+        match n {
+            0 => Holder::Keyless,
+            _ => Holder::Device(DeviceId([n; 32])),
+        }
+    }
+
+    /// Call of connection `conn` of the holder, whose number is also its deadline.
+    fn invoke(
+        number: u64,
+        conn: u64,
+        holder: Holder,
+        action: Option<Box<Action>>,
+    ) -> PendingInvoke {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        PendingInvoke {
+            id: RequestId(id),
+            caller: ConnId(conn),
+            holder,
+            request: String::new(),
+            protocol: Protocol::V4,
+            node: NODE,
+            node_conn: ConnId(0),
+            node_protocol: Protocol::V3,
+            command: String::new(),
+            form: AnswerForm::Invoke,
+            action,
+            since: Millis(0),
+            deadline: Millis(number),
+        }
+    }
+
+    #[test]
+    fn one_holder_leaves_calls_to_others_on_any_number_of_connections() {
+        let mut invokes = PendingInvokes::default();
+        let mut number = 0;
+        let mut fill = |invokes: &mut PendingInvokes, holder| {
+            let before = invokes.count();
+            loop {
+                number += 1;
+                // each call on a connection of its own
+                if let Err(failure) = invokes.insert(invoke(number, number, holder, None)) {
+                    assert!(failure.retryable && failure.message.contains("share"));
+                    return invokes.count() - before;
+                }
+            }
+        };
+        assert_eq!(fill(&mut invokes, holder(1)), limits::INVOKES_OF_ONE);
+        assert_eq!(fill(&mut invokes, Holder::Keyless), limits::INVOKES_OF_ONE);
+        let rest: Vec<usize> = (2..40).map(|n| fill(&mut invokes, holder(n))).collect();
+        assert!(rest[..13].iter().all(|taken| *taken == limits::INVOKES_OF_ONE), "{rest:?}");
+        assert!(rest.is_sorted_by(|one, next| one >= next) && rest[20] > 0, "{rest:?}");
+        assert_eq!(invokes.budget().used(), invokes.count());
+        assert_eq!(invokes.budget().peak(), invokes.count());
+    }
+
+    #[test]
+    fn calls_of_others_are_never_removed_and_places_return() {
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut invokes, mut model) = (PendingInvokes::default(), Vec::new());
+            for number in 1..6000 {
+                let (conn, who) = (random.u64(1..64), holder(random.u8(0..8)));
+                if random.u8(0..200) == 0 {
+                    invokes.remove_connection(ConnId(conn));
+                    model.retain(|(_, of, _)| *of != conn);
+                } else if random.u8(0..200) == 0 {
+                    let until = number - random.u64(0..number);
+                    invokes.expire(Millis(until));
+                    model.retain(|(at, _, _)| *at > until);
+                } else {
+                    let own = model.iter().filter(|(_, _, holder)| *holder == who).count();
+                    let fits = own < limits::INVOKES_OF_ONE && own < limits::INVOKES - model.len();
+                    let added = invokes.insert(invoke(number, conn, who, None));
+                    assert_eq!(added.is_ok(), fits, "seed {seed}, call {number}");
+                    model.extend(fits.then_some((number, conn, who)));
+                }
+                assert_eq!(invokes.count(), model.len(), "seed {seed}, call {number}");
+            }
+            for (number, conn, who) in &model {
+                assert!(invokes.remove(invoke(*number, *conn, *who, None).id, NODE).is_some());
+            }
+            assert_eq!((invokes.count(), invokes.budget().used()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn calls_keep_as_many_actions_as_the_queue_has_places() {
+        let action = || Some(Box::new(Action::test("key", NODE, holder(1))));
+        let kept = |invokes: &PendingInvokes| {
+            invokes.calls.iter().filter(|call| call.action.is_some()).count()
+        };
+        let mut invokes = PendingInvokes::default();
+        for number in 1..=200 {
+            invokes.insert(invoke(number, 1, holder(1), action())).unwrap();
+        }
+        assert_eq!(kept(&invokes), limits::ACTIONS_OF_ONE);
+        invokes.insert(invoke(201, 2, holder(2), action())).unwrap();
+        assert_eq!(kept(&invokes), limits::ACTIONS_OF_ONE + 1);
     }
 }

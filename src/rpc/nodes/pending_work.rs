@@ -2,11 +2,13 @@
 //! (`node.pending.pull`, `node.pending.ack`), and items that another client queued
 //! (`node.pending.enqueue`, `node.pending.drain`).
 //!
-//! In memory only and bounded. Entries expire. Without space an item evicts the oldest item; an
-//! action evicts the oldest of the same node, and is not queued if the whole list is full.
+//! In memory only and bounded. Entries expire. Each client that asks has a share of both lists. An
+//! action beyond the places of its node replaces the oldest of the client that has the most there;
+//! nothing else is evicted.
 
 use super::list::unknown_node;
 use super::registry::{calling_node, ConnectedNode};
+use crate::gate::budget::{has_share, oldest_of_largest, Budget, Holder};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, Millis, Now, RequestId, WallMs};
 use crate::gate::limits;
@@ -19,6 +21,8 @@ use crate::wire::json::{self, Writer};
 pub struct Action {
     id: RequestId,
     node: DeviceId,
+    /// Client that asked.
+    holder: Holder,
     command: String,
     /// Parameters as JSON.
     params: Option<String>,
@@ -32,6 +36,7 @@ impl Action {
     /// cannot be queued, for example for a node that cannot fetch it.
     pub fn of(
         node: &ConnectedNode,
+        holder: Holder,
         id: RequestId,
         command: &str,
         params: Option<&str>,
@@ -43,10 +48,11 @@ impl Action {
         let family = ["canvas.", "camera.", "screen.", "talk."]
             .iter()
             .any(|family| command.starts_with(family));
-        let small = params.is_none_or(|params| params.len() <= limits::ACTION_LEN);
+        let small = params.map_or(0, str::len) + key.len() <= limits::ACTION_LEN;
         (phone && family && small).then(|| Action {
             id,
             node: node.device,
+            holder,
             command: command.to_string(),
             params: params.map(str::to_string),
             key: key.to_string(),
@@ -65,6 +71,8 @@ pub fn is_background(code: &str, message: &str) -> bool {
 struct WorkItem {
     id: RequestId,
     node: DeviceId,
+    /// Client that queued the item.
+    holder: Holder,
     kind: &'static str,
     high_priority: bool,
     created: WallMs,
@@ -73,10 +81,12 @@ struct WorkItem {
 }
 
 /// All pending work.
-#[derive(Default)]
 pub struct PendingWork {
+    /// Actions, the oldest first.
     actions: Vec<Action>,
+    actions_used: Budget,
     items: Vec<WorkItem>,
+    items_used: Budget,
     /// Number of changes of the items.
     revision: u64,
 }
@@ -85,7 +95,34 @@ pub struct PendingWork {
 pub const WORK_KINDS: [&str; 2] = [STATUS_REQUEST, "location.request"];
 const STATUS_REQUEST: &str = "status.request";
 
+impl Default for PendingWork {
+    /// Creates empty lists.
+    fn default() -> PendingWork {
+        PendingWork {
+            actions: Vec::new(),
+            actions_used: Budget::new(limits::ACTIONS),
+            items: Vec::new(),
+            items_used: Budget::new(limits::WORK),
+            revision: 0,
+        }
+    }
+}
+
 impl PendingWork {
+    /// Returns the use of the queue of actions, counted in actions.
+    pub fn actions_budget(&self) -> Budget {
+        let mut budget = self.actions_used;
+        budget.record(self.actions.len());
+        budget
+    }
+
+    /// Returns the use of the list of items, counted in items.
+    pub fn items_budget(&self) -> Budget {
+        let mut budget = self.items_used;
+        budget.record(self.items.len());
+        budget
+    }
+
     /// Queues an action and returns its id, or that of an older action with the same key. Returns
     /// `None` if there is no space.
     pub fn queue(&mut self, action: Action, now: Now) -> Option<RequestId> {
@@ -94,25 +131,51 @@ impl PendingWork {
         if let Some(same) = self.actions.iter().filter(own).find(|one| one.key == action.key) {
             return Some(same.id);
         }
-        if self.actions.len() >= limits::ACTIONS {
-            return None;
-        }
         if self.actions.iter().filter(own).count() >= limits::ACTIONS_OF_ONE {
-            if let Some(oldest) = self.actions.iter().position(|one| one.node == action.node) {
-                self.actions.remove(oldest);
-            }
+            self.evict_action(action.node);
+        }
+        let held = self.actions.iter().filter(|one| one.holder == action.holder).count();
+        if !has_share(held, self.actions.len(), limits::ACTIONS, limits::ACTIONS_OF_ONE) {
+            let own = |one: &Action| one.node == action.node && one.holder == action.holder;
+            let oldest = self.actions.iter().position(own)?;
+            self.actions.remove(oldest);
         }
         let id = action.id;
         self.actions.push(Action { since: now, ..action });
+        self.actions_used.record(self.actions.len());
         Some(id)
     }
 
-    /// Adds an item, in place of the oldest one if there are too many, and returns its index.
-    fn insert(&mut self, item: WorkItem) -> usize {
-        if self.items.len() >= limits::WORK {
-            self.items.remove(0);
+    /// Removes the oldest action of the client that has the most actions of this node.
+    fn evict_action(&mut self, node: DeviceId) {
+        let actions = self.actions.iter().enumerate();
+        let of_node: Vec<usize> =
+            actions.filter(|(_, action)| action.node == node).map(|(at, _)| at).collect();
+        let holders = of_node.iter().map(|at| self.actions[*at].holder);
+        if let Some((oldest, _)) = oldest_of_largest(holders) {
+            self.actions.remove(of_node[oldest]);
         }
+    }
+
+    /// Checks that the client may queue another item.
+    fn check_share(&self, holder: Holder, now: Millis) -> Result<(), Failure> {
+        let own = || self.items.iter().filter(|item| item.holder == holder);
+        if has_share(own().count(), self.items.len(), limits::WORK, limits::WORK_OF_ONE) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} items that this client queued wait for nodes, which is its share; \
+             retry when nodes have fetched them",
+            own().count()
+        );
+        let next = self.items.iter().map(|item| item.expires.since(now)).min();
+        Err(Failure::share(message, next))
+    }
+
+    /// Adds an item and returns its index.
+    fn insert(&mut self, item: WorkItem) -> usize {
         self.items.push(item);
+        self.items_used.record(self.items.len());
         self.revision += 1;
         self.items.len() - 1
     }
@@ -172,15 +235,19 @@ pub fn ack(call: &mut Call<'_>, params: PendingAck) -> Result<Reply, Failure> {
 pub fn enqueue(call: &mut Call<'_>, params: PendingEnqueue) -> Result<Reply, Failure> {
     let node = call.paired_node(&params.node_id).ok_or_else(unknown_node)?.id;
     let kind = WORK_KINDS.into_iter().find(|kind| *kind == params.kind).unwrap_or(STATUS_REQUEST);
-    let id = call.new_id();
+    let (id, holder) = (call.new_id(), call.caller.holder());
     let (work, now) = (&mut call.nodes.work, call.now);
     work.expire(now.at);
     let queued = work.items.iter().position(|item| item.node == node && item.kind == kind);
+    if queued.is_none() {
+        work.check_share(holder, now.at)?;
+    }
     let at = queued.unwrap_or_else(|| {
         let ms = params.expires_in_ms.unwrap_or(limits::WORK_MS);
         work.insert(WorkItem {
             id,
             node,
+            holder,
             kind,
             high_priority: params.priority.as_deref() == Some("high"),
             created: now.wall,
@@ -241,5 +308,97 @@ impl WorkItem {
         o.str("priority", if self.high_priority { "high" } else { "normal" });
         o.u64("createdAtMs", self.created.0);
         o.u64("expiresAtMs", self.expires_wall.0);
+    }
+}
+
+#[cfg(test)]
+impl Action {
+    /// Creates an action with an id made of the key.
+    pub fn test(key: &str, node: DeviceId, holder: Holder) -> Action {
+        let mut id = [0; 16];
+        id.iter_mut().zip(key.bytes()).for_each(|(to, from)| *to = from);
+        let (id, command, key) = (RequestId(id), String::new(), key.to_string());
+        Action { id, node, holder, command, params: None, key, since: Now::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(n: u8) -> Holder {
+        Holder::Device(DeviceId([n; 32]))
+    }
+
+    fn count(work: &PendingWork, of: impl Fn(&Action) -> bool) -> usize {
+        work.actions.iter().filter(|action| of(action)).count()
+    }
+
+    #[test]
+    fn one_client_leaves_actions_of_others_queued() {
+        for seed in 0..50 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut work = PendingWork::default();
+            let phone = |n: u8| DeviceId([100 + n; 32]);
+            for n in 0..3 {
+                let key = format!("mine {n}");
+                assert!(work
+                    .queue(Action::test(&key, phone(n), holder(0)), Now::default())
+                    .is_some());
+            }
+            for n in 0..2000 {
+                let (by, at) = (holder(random.u8(1..4)), phone(random.u8(0..12)));
+                work.queue(Action::test(&format!("{n}"), at, by), Now::default());
+                assert!(work.actions.len() <= limits::ACTIONS);
+                for n in 1..4 {
+                    let held = count(&work, |action| action.holder == holder(n));
+                    assert!(held <= limits::ACTIONS_OF_ONE, "seed {seed}: {held}");
+                }
+            }
+            assert_eq!(count(&work, |action| action.holder == holder(0)), 3, "seed {seed}");
+            let action = Action::test("another", phone(0), holder(0));
+            assert!(work.queue(action, Now::default()).is_some(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn full_node_gives_up_the_oldest_action_of_the_client_with_the_most() {
+        let (mut work, node) = (PendingWork::default(), DeviceId([9; 32]));
+        for n in 0..limits::ACTIONS_OF_ONE {
+            let by = holder(u8::from(n % 4 == 0));
+            work.queue(Action::test(&format!("{n:02}"), node, by), Now::default());
+        }
+        assert!(work.queue(Action::test("new", node, holder(2)), Now::default()).is_some());
+        assert_eq!(work.actions.len(), limits::ACTIONS_OF_ONE);
+        assert!(work.actions[0].key == "00" && work.actions[1].key == "02", "01 was the oldest");
+    }
+
+    #[test]
+    fn one_client_leaves_items_to_others() {
+        let mut work = PendingWork::default();
+        let mut node = 0u16;
+        let mut fill = |work: &mut PendingWork, by| {
+            let mut taken = 0;
+            while work.check_share(by, Millis(0)).is_ok() {
+                (node, taken) = (node + 1, taken + 1);
+                let mut id = [0; 32];
+                id[..2].copy_from_slice(&node.to_le_bytes());
+                work.insert(WorkItem {
+                    id: RequestId([0; 16]),
+                    node: DeviceId(id),
+                    holder: by,
+                    kind: STATUS_REQUEST,
+                    high_priority: false,
+                    created: WallMs(0),
+                    expires: Millis(5),
+                    expires_wall: WallMs(0),
+                });
+            }
+            taken
+        };
+        let taken: Vec<usize> = (1..9).map(|n| fill(&mut work, holder(n))).collect();
+        assert_eq!(taken, [128, 128, 128, 64, 32, 16, 8, 4]);
+        let refused = work.check_share(holder(1), Millis(1)).unwrap_err();
+        assert_eq!((refused.retryable, refused.retry_after_ms), (true, Some(4)));
     }
 }

@@ -60,7 +60,10 @@ impl Gateway {
             Some(_) if table_access == TableAccess::ReadOnly => {
                 self.reject_unstored(pending.conn, &pending.attempt, now)
             }
-            Some(ticket) => self.write_queue.wait(ticket, Continuation::Admit(Box::new(pending))),
+            Some(ticket) => {
+                let holder = pending.attempt.holder();
+                self.write_queue.wait(ticket, holder, Continuation::Admit(Box::new(pending)));
+            }
             None => self.complete_admission(pending, WriteOutcome::Durable, now),
         }
     }
@@ -116,6 +119,9 @@ impl Gateway {
         let client = Admitted::by(&pending.admission, conn, pending.device.map(|(id, _)| id));
         if let Some(refusal) = self.revoked_meanwhile(&client) {
             return self.reject_attempt(conn, &pending.attempt, Rule::Revoked, refusal, None, now);
+        }
+        if let Some(device) = client.device() {
+            self.nodes.approvals.device_connected(device);
         }
         if let Some(slot) = client.slot() {
             self.devices.set_connected(slot, true);

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::gate::budget::Holder;
 use crate::gate::facts::{AuthMode, DeviceProof, Host, Identity, Origin, Protocol, SecretCheck};
 use crate::gate::ids::Role;
 use crate::gate::limits;
@@ -118,6 +119,14 @@ impl Attempt {
             clip(&self.about.client_id)
         } else {
             self.about.name.clone()
+        }
+    }
+
+    /// Returns the client in whose name the attempt uses shared resources.
+    pub(super) fn holder(&self) -> Holder {
+        match self.device_proof {
+            DeviceProof::Valid { id, .. } => Holder::Device(id),
+            DeviceProof::Absent | DeviceProof::Invalid(_) => Holder::Keyless,
         }
     }
 

@@ -5,6 +5,7 @@ use super::attempt::Attempt;
 use super::continuation::{Continuation, PendingAdmission};
 use super::write_queue::TableAccess;
 use super::Gateway;
+use crate::gate::budget::Holder;
 use crate::gate::facts::{
     AuthMode, Code, DeviceProof, DeviceToken, Facts, Policy, SecretCheck, Unremembered,
 };
@@ -17,21 +18,21 @@ use crate::store::tokens;
 
 impl Gateway {
     /// Decides on an attempt, after a conflicting write of its device if there is one. If too many
-    /// actions wait for the disk, decides at once without writing.
+    /// actions of the device wait for the disk, decides at once without writing.
     pub(super) fn connect(&mut self, conn: ConnId, attempt: Attempt, now: Now) {
-        let conflict = match attempt.device_proof {
-            DeviceProof::Valid { id, .. } => {
-                self.write_queue.conflicting_write(&mut self.devices, &id)
-            }
+        let holder = attempt.holder();
+        let conflict = match holder {
+            Holder::Device(id) => self.write_queue.conflicting_write(&mut self.devices, &id),
             _ => None,
         };
         match conflict {
-            _ if self.write_queue.is_full() => {
+            _ if !self.write_queue.has_share(holder) => {
                 self.decide(conn, attempt, TableAccess::ReadOnly, now)
             }
-            Some(ticket) => self
-                .write_queue
-                .wait(ticket, Continuation::Connect { conn, attempt: Box::new(attempt) }),
+            Some(ticket) => {
+                let continuation = Continuation::Connect { conn, attempt: Box::new(attempt) };
+                self.write_queue.wait(ticket, holder, continuation);
+            }
             None => self.decide(conn, attempt, TableAccess::ReadWrite, now),
         }
     }
@@ -51,7 +52,13 @@ impl Gateway {
         let (refusal, pending) = match verdict.outcome {
             PolicyOutcome::Refuse(refusal) => (refusal, None),
             PolicyOutcome::Pend(refusal) => {
-                (refusal, self.request_pairing(&attempt, facts.requested, now))
+                match self.request_pairing(&attempt, facts.requested, now) {
+                    Some(id) => (refusal, Some(id)),
+                    None => {
+                        rule = Rule::Capacity;
+                        (Refusal::TooManyRequests, None)
+                    }
+                }
             }
             PolicyOutcome::Admit(_) if self.is_replayed(&attempt) => {
                 rule = Rule::Proof;

@@ -5,6 +5,7 @@ use super::Gateway;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
+use crate::gate::session::Admitted;
 use crate::rpc::{self, Call, Change, Failure, Log, Reply};
 use crate::server::config_file::FileWork;
 use crate::server::net::send_queue::Queued;
@@ -77,9 +78,11 @@ impl Gateway {
         if change.is_none() && file.is_none() {
             return self.send_reply(conn, id, reply, now);
         }
-        if self.write_queue.is_full() || self.is_placed_twice(change.as_ref()) {
-            let failure = Failure::unavailable("too many changes wait for the disk; retry shortly");
-            return self.send_error(conn, id, &failure);
+        let client = self.connections.get(conn).and_then(|open| open.admitted.as_ref());
+        let Some(holder) = client.map(Admitted::holder) else { return };
+        if !self.write_queue.has_share(holder) || self.is_placed_twice(change.as_ref()) {
+            let message = "too many changes of this client wait for the disk; retry shortly";
+            return self.send_error(conn, id, &Failure::share(message, None));
         }
         let id = id.to_string();
         let (ticket, continuation) = match (change, file) {
@@ -93,7 +96,7 @@ impl Gateway {
             ),
             (None, None) => return,
         };
-        self.write_queue.wait(ticket, continuation);
+        self.write_queue.wait(ticket, holder, continuation);
     }
 
     /// Returns whether the file could have the device of the change in two slots for a moment.
@@ -121,7 +124,7 @@ impl Gateway {
             message: &failure.message,
             details: failure.details.as_deref(),
             retryable: failure.retryable.then_some(true),
-            ..ErrorShape::new("", "")
+            retry_after_ms: failure.retry_after_ms,
         };
         open.send_queue.send(frames::response_err(id, &error).into());
         if failure.unauthorized {

@@ -297,7 +297,8 @@ impl Gateway {
             self.update_connected(slot);
             self.mark_seen(slot, now);
         }
-        self.remove_node_connection(conn, now);
+        let holder = closed.admitted.as_ref().map(Admitted::holder);
+        self.remove_node_connection(conn, holder, now);
         if self.presence.remove(conn) {
             self.broadcast_presence();
         }

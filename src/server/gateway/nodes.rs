@@ -3,10 +3,11 @@
 
 use super::attempt::Attempt;
 use super::Gateway;
+use crate::gate::budget::Holder;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
-use crate::gate::pairing_requests::RequestContent;
+use crate::gate::pairing_requests::{Added, RequestContent};
 use crate::gate::policy::Registration;
-use crate::gate::scopes::Scopes;
+use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
 use crate::rpc::nodes::{request_ended, requested, requested_surface, ConnectedNode};
@@ -70,7 +71,13 @@ impl Gateway {
                     surface,
                     known: true,
                 };
-                self.add_pending_request(content, now);
+                if self.add_pending_request(content, now).is_none() {
+                    log::warn!(
+                        "node {} declares commands that need approval, but too many devices wait; \
+                         no request was created",
+                        device.short()
+                    );
+                }
             }
             Err(_) => log::warn!(
                 "conn={} node {} declares more names than a record can hold; no request was created",
@@ -105,16 +112,24 @@ impl Gateway {
         .unwrap_or(Surface::NONE)
     }
 
-    /// Creates or renews a pending request, and notifies clients that can approve it.
-    pub(super) fn add_pending_request(&mut self, content: RequestContent, now: Now) -> RequestId {
+    /// Creates or renews a pending request, and notifies clients that can approve it. Returns
+    /// `None` if there is no place for it.
+    pub(super) fn add_pending_request(
+        &mut self,
+        content: RequestContent,
+        now: Now,
+    ) -> Option<RequestId> {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (content.device, !content.roles.is_empty());
-        let (id, replaced) = self.pairing_requests.add(content, fresh, now.at, now.wall);
+        let Added { id, ended } = self.pairing_requests.add(content, fresh, now.at, now.wall)?;
+        if id == fresh && self.has_approver() {
+            self.pairing_requests.mark_shown(|request| request.id == fresh, now.at);
+        }
         let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
-            return id;
+            return Some(id);
         };
         let mut events: Vec<_> =
-            replaced.iter().flat_map(|old| request_ended(now.wall, old, "rejected")).collect();
+            ended.iter().flat_map(|old| request_ended(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
         }
@@ -127,13 +142,27 @@ impl Gateway {
             );
         }
         self.apply_effects(events, now);
-        id
+        Some(id)
+    }
+
+    /// Returns whether an operator is connected that receives pending requests of other devices.
+    fn has_approver(&self) -> bool {
+        let mut clients = self.connections.clients();
+        clients.any(|client| client.may(Scope::Pairing) && !client.governs_only_itself())
     }
 
     /// Removes a closed connection from the state of the nodes, and notifies the callers that
     /// waited for it.
-    pub(super) fn remove_node_connection(&mut self, conn: ConnId, now: Now) {
-        let effects = self.nodes.remove_connection(conn);
+    pub(super) fn remove_node_connection(
+        &mut self,
+        conn: ConnId,
+        holder: Option<Holder>,
+        now: Now,
+    ) {
+        let connections = &self.connections;
+        let is_connected =
+            |device: DeviceId| connections.clients().any(|client| client.device() == Some(device));
+        let effects = self.nodes.remove_connection((conn, holder), is_connected, now);
         self.apply_effects(effects, now);
     }
 

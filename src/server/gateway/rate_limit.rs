@@ -4,12 +4,13 @@
 //! [`crate::gate::rate_limit`] decides which attempts wait and for how long; the connection does
 //! the waiting.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::attempt::Attempt;
 use super::Gateway;
 use crate::gate::facts::{AuthMode, Code, DeviceProof, Facts, SecretCheck};
-use crate::gate::ids::{Millis, Now};
+use crate::gate::ids::{DeviceId, Millis, Now};
 use crate::gate::limits;
 use crate::gate::rate_limit::{AttemptKey, CredentialKind};
 use crate::gate::setup_codes::CodeText;
@@ -123,7 +124,7 @@ impl Gateway {
     /// Returns whether this signature was accepted before, and records it. A signature
     /// over a nonce of the gateway is valid for one connection only. One without a nonce is valid
     /// for some time, but only once. Records do not expire with time, because the clock may jump
-    /// back.
+    /// back. A device beyond its share loses its own oldest record, not one of others.
     pub(super) fn is_replayed(&mut self, attempt: &Attempt) -> bool {
         let (DeviceProof::Valid { id, .. }, Some(signed_at)) =
             (attempt.device_proof, attempt.presented.signed_without_nonce)
@@ -133,9 +134,40 @@ impl Gateway {
         let known = self.accepted_signatures.contains(&(id, signed_at));
         // a rejected replay must not push out other records
         if !known {
-            self.accepted_signatures.truncate(limits::SIGNATURES - 1);
-            self.accepted_signatures.push_front((id, signed_at));
+            remember_signature(&mut self.accepted_signatures, (id, signed_at));
         }
         known
+    }
+}
+
+/// Adds the record of a signature to those accepted before, which are sorted from new to old.
+fn remember_signature(accepted: &mut VecDeque<(DeviceId, u64)>, new: (DeviceId, u64)) {
+    let mut own = (0..accepted.len()).filter(|at| accepted[*at].0 == new.0);
+    if let Some(oldest) = own.nth(limits::SIGNATURES_OF_ONE - 1) {
+        accepted.remove(oldest);
+    }
+    accepted.truncate(limits::SIGNATURES - 1);
+    accepted.push_front(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_of_one_device_evict_only_its_own_oldest() {
+        let device = |n: u8| DeviceId([n; 32]);
+        let mut accepted = VecDeque::new();
+        remember_signature(&mut accepted, (device(0), 7));
+        for at in 0..1000 {
+            remember_signature(&mut accepted, (device(1), at));
+        }
+        let kept = limits::SIGNATURES_OF_ONE as u64;
+        let expected = (1000 - kept..1000).rev().map(|at| (device(1), at));
+        assert!(accepted.iter().copied().eq(expected.chain([(device(0), 7)])));
+        for n in 2..200 {
+            (0..2).for_each(|at| remember_signature(&mut accepted, (device(n), at)));
+        }
+        assert_eq!(accepted.len(), limits::SIGNATURES);
     }
 }

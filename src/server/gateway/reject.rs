@@ -20,7 +20,7 @@ use crate::wire::json::{self, Writer};
 
 impl Gateway {
     /// Creates or renews the pending request of the device, and notifies clients that can approve
-    /// it.
+    /// it. Returns `None` if there is no place for it.
     pub(super) fn request_pairing(
         &mut self,
         attempt: &Attempt,
@@ -40,7 +40,7 @@ impl Gateway {
             about: attempt.about.clone(),
             known: self.devices.find(&id).is_some(),
         };
-        Some(self.add_pending_request(content, now))
+        self.add_pending_request(content, now)
     }
 
     /// Rejects an attempt. `pending` is the request that the owner can approve.

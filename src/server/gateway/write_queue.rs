@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::gate::budget::{has_share, Budget, Holder};
 use crate::gate::device::Device;
 use crate::gate::ids::{DeviceId, Slot, TableAge};
 use crate::gate::limits;
@@ -55,11 +56,19 @@ struct InFlight {
     devices: Vec<DeviceId>,
 }
 
+/// Action that waits for a write, in the name of a client.
+struct Waiting<T> {
+    ticket: Ticket,
+    holder: Holder,
+    action: T,
+}
+
 /// In-flight writes. `T` is an action that waits for one of them.
 pub struct WriteQueue<T> {
     next: u64,
     slots: Vec<InFlight>,
-    waiting: VecDeque<(Ticket, T)>,
+    waiting: VecDeque<Waiting<T>>,
+    used: Budget,
     jobs: VecDeque<DiskJob>,
     is_failing: bool,
 }
@@ -71,6 +80,7 @@ impl<T> Default for WriteQueue<T> {
             next: 1,
             slots: Vec::new(),
             waiting: VecDeque::new(),
+            used: Budget::new(limits::COMMITS_QUEUED),
             jobs: VecDeque::new(),
             is_failing: false,
         }
@@ -148,10 +158,11 @@ impl<T> WriteQueue<T> {
     }
 
     /// Keeps an action until the change is done; [`WriteQueue::complete`] then returns it.
-    pub fn wait(&mut self, ticket: Ticket, action: T) {
+    pub fn wait(&mut self, ticket: Ticket, holder: Holder, action: T) {
         // ordered by ticket, and by arrival within one ticket
-        let index = self.waiting.partition_point(|(other, _)| *other <= ticket);
-        self.waiting.insert(index, (ticket, action));
+        let index = self.waiting.partition_point(|other| other.ticket <= ticket);
+        self.waiting.insert(index, Waiting { ticket, holder, action });
+        self.used.record(self.waiting.len());
     }
 
     /// Completes a job and returns the actions that waited for it.
@@ -170,8 +181,8 @@ impl<T> WriteQueue<T> {
             self.complete_change(table, *slot, device, outcome);
         }
         let mut actions = Vec::new();
-        while self.waiting.front().is_some_and(|(ticket, _)| *ticket <= job.ticket) {
-            actions.extend(self.waiting.pop_front().map(|(_, action)| action));
+        while self.waiting.front().is_some_and(|waiting| waiting.ticket <= job.ticket) {
+            actions.extend(self.waiting.pop_front().map(|waiting| waiting.action));
         }
         actions
     }
@@ -181,9 +192,17 @@ impl<T> WriteQueue<T> {
         self.jobs.pop_front()
     }
 
-    /// Returns whether the maximum number of actions is waiting.
-    pub fn is_full(&self) -> bool {
-        self.waiting.len() >= limits::COMMITS_QUEUED
+    /// Returns whether another action may wait in the name of this client.
+    pub fn has_share(&self, holder: Holder) -> bool {
+        let own = self.waiting.iter().filter(|waiting| waiting.holder == holder).count();
+        has_share(own, self.waiting.len(), limits::COMMITS_QUEUED, limits::COMMITS_OF_ONE)
+    }
+
+    /// Returns the use of the queue, counted in waiting actions.
+    pub fn budget(&self) -> Budget {
+        let mut budget = self.used;
+        budget.record(self.waiting.len());
+        budget
     }
 
     /// Returns whether the last write to the table failed.
@@ -266,7 +285,7 @@ mod tests {
         assert_eq!(write_queue.in_flight(Slot(1)), None);
         let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
         assert_eq!(write_queue.in_flight(Slot(0)), Some(second), "memory has the second change");
-        write_queue.wait(second, 2);
+        write_queue.wait(second, Holder::Keyless, 2);
         let (one, two) = (write_queue.next_job().unwrap(), write_queue.next_job().unwrap());
         assert!(write_queue.complete(&mut table, &one, WriteOutcome::Durable).is_empty());
         assert_eq!(write_queue.in_flight(Slot(0)), Some(second));
@@ -279,12 +298,35 @@ mod tests {
     fn actions_are_returned_with_their_own_change_in_any_order_of_arrival() {
         let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
         let [first, second] = [0, 1].map(|slot| write_queue.change(&mut table, Slot(slot), None));
-        write_queue.wait(second, 2);
-        write_queue.wait(first, 1);
-        write_queue.wait(first, 11);
+        write_queue.wait(second, Holder::Keyless, 2);
+        write_queue.wait(first, Holder::Keyless, 1);
+        write_queue.wait(first, Holder::Keyless, 11);
         let jobs = [(); 2].map(|()| write_queue.next_job().unwrap());
         assert_eq!(write_queue.complete(&mut table, &jobs[0], WriteOutcome::Failed), [1, 11]);
         assert_eq!(write_queue.complete(&mut table, &jobs[1], WriteOutcome::Durable), [2]);
+    }
+
+    #[test]
+    fn waiting_actions_of_one_client_leave_places_to_others() {
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        let holder = |n: u8| Holder::Device(DeviceId([n; 32]));
+        let ticket = write_queue.change(&mut table, Slot(0), Some(device("a")));
+        let fill = |write_queue: &mut WriteQueue<u8>, holder| {
+            let before = write_queue.budget().used();
+            while write_queue.has_share(holder) {
+                write_queue.wait(ticket, holder, 0);
+            }
+            write_queue.budget().used() - before
+        };
+        assert_eq!(fill(&mut write_queue, holder(0)), limits::COMMITS_OF_ONE);
+        assert_eq!(fill(&mut write_queue, Holder::Keyless), limits::COMMITS_OF_ONE);
+        let rest: Vec<usize> = (1..9).map(|n| fill(&mut write_queue, holder(n))).collect();
+        assert_eq!(rest, [32, 32, 32, 32, 32, 16, 8, 4]);
+        let job = write_queue.next_job().unwrap();
+        let returned = write_queue.complete(&mut table, &job, WriteOutcome::Durable).len();
+        assert_eq!((returned, write_queue.budget().used()), (252, 0));
+        assert_eq!(write_queue.budget().peak(), 252);
+        assert!(write_queue.has_share(holder(0)));
     }
 
     #[test]
@@ -297,9 +339,9 @@ mod tests {
         ] {
             let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
             let first = write_queue.change(&mut table, Slot(0), Some(device("a")));
-            write_queue.wait(first, 1);
+            write_queue.wait(first, Holder::Keyless, 1);
             let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
-            write_queue.wait(second, 2);
+            write_queue.wait(second, Holder::Keyless, 2);
             let mut returned = Vec::new();
             for durable in durable {
                 let job = write_queue.next_job().unwrap();

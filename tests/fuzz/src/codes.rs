@@ -1,8 +1,9 @@
 //! Setup codes as people and clients pass them: typed, in a link, as base64 bytes; and the address
 //! and code on a node's command line.
 
+use gatelet::gate::budget::Holder;
 use gatelet::gate::facts::{Code, Grant};
-use gatelet::gate::ids::{Millis, RequestId, Role, Roles};
+use gatelet::gate::ids::{DeviceId, Millis, RequestId, Role, Roles};
 use gatelet::gate::limits;
 use gatelet::gate::scopes::Scopes;
 use gatelet::gate::setup_codes::{CodeState, CodeText, SetupCodes, ALPHABET, CODE_LEN};
@@ -61,7 +62,7 @@ fn encoded(data: &[u8], text: &str) {
     }
 }
 
-/// Compares the list with a model: codes with their age.
+/// Compares the list with a model: codes with their age and holder.
 fn list(data: &[u8]) {
     let grant = Grant { roles: Roles::of(Role::Node), scopes: Scopes::NONE };
     let (mut setup_codes, mut model, mut now) = (SetupCodes::new(), Model::default(), 0u64);
@@ -75,8 +76,13 @@ fn list(data: &[u8]) {
         model.expire(now);
         match kind % 6 {
             0 => {
-                setup_codes.add(id, code, grant, time);
-                model.make(code.as_str(), now);
+                let by = kind / 6 % 5;
+                let holder = match by {
+                    0 => Holder::Keyless,
+                    _ => Holder::Device(DeviceId([by; 32])),
+                };
+                let added = setup_codes.add(id, holder, code, grant, time);
+                assert_eq!(added.is_ok(), model.make(code.as_str(), by, now), "place or not");
             }
             1 => {
                 let right = matches!(setup_codes.check(code.as_str(), time), Code::Right(_));
@@ -93,6 +99,7 @@ fn list(data: &[u8]) {
                 {
                     assert!(setup_codes.state(taken.id(), time) == CodeState::Gone);
                     setup_codes.restore(taken);
+                    // its place cannot have been taken meanwhile
                     model.0.push(back);
                 }
             }
@@ -108,29 +115,33 @@ fn list(data: &[u8]) {
     }
 }
 
-/// Codes with their creation times.
+/// Codes with their holders and creation times.
 #[derive(Default)]
-struct Model(Vec<(String, u64)>);
+struct Model(Vec<(String, u8, u64)>);
 
 impl Model {
     fn expire(&mut self, now: u64) {
-        self.0.retain(|(_, made)| now - made < limits::SETUP_CODE_MS);
+        self.0.retain(|(_, _, made)| now - made < limits::SETUP_CODE_MS);
     }
 
-    fn make(&mut self, code: &str, now: u64) {
-        if self.0.len() == limits::SETUP_CODES {
-            self.0.remove(0);
+    /// Adds a code. Returns whether there was a place.
+    fn make(&mut self, code: &str, by: u8, now: u64) -> bool {
+        let own: Vec<usize> = (0..self.0.len()).filter(|at| self.0[*at].1 == by).collect();
+        if own.len() >= limits::SETUP_CODES_OF_ONE.min(limits::SETUP_CODES - self.0.len()) {
+            let Some(oldest) = own.first() else { return false };
+            self.0.remove(*oldest);
         }
-        self.0.push((code.to_string(), now));
+        self.0.push((code.to_string(), by, now));
+        true
     }
 
     /// Wrong attempts end no code.
     fn check(&self, code: &str) -> bool {
-        self.0.iter().any(|(one, _)| one == code)
+        self.0.iter().any(|(one, ..)| one == code)
     }
 
-    fn take(&mut self, code: &str) -> Option<(String, u64)> {
-        let at = self.0.iter().position(|(one, _)| one == code)?;
+    fn take(&mut self, code: &str) -> Option<(String, u8, u64)> {
+        let at = self.0.iter().position(|(one, ..)| one == code)?;
         Some(self.0.remove(at))
     }
 }

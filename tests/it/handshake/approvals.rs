@@ -1,6 +1,7 @@
 //! Decisions of the owner: an approval covers only what was read and only rights that were named,
 //! and a device manages only itself.
 
+use gatelet::gate::limits;
 use serde_json::{json, Value};
 use support::client::{Device, Session, Who};
 use support::gateway::{paired, pending, Gateway, Plan, TOKEN};
@@ -301,4 +302,68 @@ fn password_and_its_hash_never_appear_in_logs_and_responses() {
 fn digits_of(text: &str) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(text)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn requests_that_an_operator_reads_are_not_evicted_and_further_ones_are_rejected() {
+    for protocol in [3, 4] {
+        let config = json!({ "pairing": { "mode": "strict" }, "trustedProxies": ["127.0.0.1"] });
+        let gateway = Plan::with(config).start();
+        let ask = |device: &Device| {
+            gateway.connect(&Who::of(protocol).token(TOKEN).device(device)).unwrap_err()
+        };
+        let first = Device::new();
+        let read = ask(&first).request_id().to_string();
+        let mut admin = gateway.admin();
+        assert_eq!(pending(&mut admin, &first.id).unwrap()["requestId"], read.as_str());
+        admin.leave();
+        // without an operator, later requests of the network evict each other
+        for _ in 0..2 * limits::PENDING_OF_ONE {
+            assert_eq!(ask(&Device::new()).code(), "PAIRING_REQUIRED");
+        }
+        let mut admin = gateway.admin();
+        let listed = admin.call("device.pair.list", json!({})).unwrap()["pending"].clone();
+        assert_eq!(listed.as_array().unwrap().len(), limits::PENDING_OF_ONE);
+        assert_eq!(pending(&mut admin, &first.id).unwrap()["requestId"], read.as_str());
+        // all of them are read now
+        let last = Device::new();
+        let refused = ask(&last);
+        assert_eq!((refused.code(), refused.rule()), ("TOO_MANY_PENDING_REQUESTS", "8"));
+        assert!(refused.hint().contains("approve or reject some of them"), "{}", refused.hint());
+        assert_eq!(pending(&mut admin, &last.id), None);
+        let far = gateway.dial().header("X-Forwarded-For", "203.0.113.9");
+        let other = Device::new();
+        let asked = far.connect(&Who::of(protocol).token(TOKEN).device(&other)).unwrap_err();
+        assert_eq!(asked.code(), "PAIRING_REQUIRED", "another network has places of its own");
+        admin.call("device.pair.approve", json!({ "requestId": read })).unwrap();
+        gateway.connect(&Who::of(protocol).device(&first)).unwrap();
+        assert_eq!(ask(&last).code(), "PAIRING_REQUIRED", "a place is free again");
+        assert!(pending(&mut admin, &last.id).is_some());
+    }
+}
+
+#[test]
+fn devices_paired_by_the_token_leave_slots_to_those_of_the_owner() {
+    for protocol in [3, 4] {
+        let config = json!({ "pairing": { "capacity": 16 } });
+        let gateway = Plan::with(config).start();
+        let mut admin = gateway.admin();
+        let by_token = || {
+            let device = Device::new();
+            drop(gateway.connect(&Who::of(protocol).token(TOKEN).device(&device)).unwrap());
+            device
+        };
+        let devices: Vec<Device> = (0..16).map(|_| by_token()).collect();
+        let stored = |admin: &mut Session, device: &Device| paired(admin, &device.id).is_some();
+        assert!(devices[..15].iter().all(|device| stored(&mut admin, device)));
+        assert!(!stored(&mut admin, &devices[15]), "admitted for this connection only");
+        let owned = Device::new();
+        let who = Who::of(protocol).device(&owned);
+        gateway.connect(&who.clone().code(&gateway.code("full"))).unwrap();
+        assert!(stored(&mut admin, &owned));
+        let refused = gateway
+            .connect(&Who::of(protocol).device(&Device::new()).code(&gateway.code("full")))
+            .unwrap_err();
+        assert_eq!(refused.code(), "TABLE_FULL");
+    }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use gatelet::gate::limits;
 use gatelet::gate::refusal::Refusal;
 use serde_json::{json, Value};
 use support::client::{Device, Dial, Refused, Who};
@@ -260,7 +261,7 @@ fn every_configuration_line_of_a_hint_admits_the_client() {
 }
 
 /// Refusals whose hint has a command, except [`Refusal::OriginOpaque`].
-const BY_COMMAND: [Refusal; 9] = [
+const BY_COMMAND: [Refusal; 10] = [
     Refusal::TokenMissing,
     Refusal::TokenMismatch,
     Refusal::DeviceTokenMismatch,
@@ -270,6 +271,7 @@ const BY_COMMAND: [Refusal; 9] = [
     Refusal::RoleUpgrade,
     Refusal::DeviceRevoked,
     Refusal::TableFull,
+    Refusal::TooManyRequests,
 ];
 
 #[test]
@@ -282,7 +284,9 @@ fn every_command_of_a_hint_runs_in_a_new_shell_and_admits_the_client() {
     for refusal in BY_COMMAND {
         for node in [false, true] {
             let gateway = match refusal {
-                Refusal::PairingRequired | Refusal::RoleUpgrade => start(strict.clone()),
+                Refusal::PairingRequired | Refusal::RoleUpgrade | Refusal::TooManyRequests => {
+                    start(strict.clone())
+                }
                 Refusal::TableFull => start(json!({ "pairing": { "capacity": 1 } })),
                 _ => start(json!({})),
             };
@@ -309,6 +313,14 @@ fn every_command_of_a_hint_runs_in_a_new_shell_and_admits_the_client() {
                 Refusal::PairingRequired => base.token(&token),
                 Refusal::RoleUpgrade => {
                     gateway.connect(&other.code(&code(other_role))).unwrap();
+                    base.token(&token)
+                }
+                Refusal::TooManyRequests => {
+                    let _operator = gateway.connect(&Who::v4().token(&token)).unwrap();
+                    for _ in 0..limits::PENDING_OF_ONE {
+                        let waits = Who::v4().token(&token).device(&Device::new());
+                        gateway.connect(&waits).unwrap_err();
+                    }
                     base.token(&token)
                 }
                 Refusal::DeviceRevoked => {

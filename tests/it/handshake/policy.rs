@@ -260,7 +260,7 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
         DeviceRevoked => &[Rule::Revoked],
         DeviceRequired | ControlUiDeviceRequired => &[Rule::NoDevice],
         TableFull | TooManyConnections | Stopping => &[Rule::Capacity],
-        InvalidFrame | NotConnect | InvalidConnect | TableUnavailable => &[],
+        InvalidFrame | NotConnect | InvalidConnect | TableUnavailable | TooManyRequests => &[],
     }
 }
 
@@ -485,7 +485,7 @@ impl Row<'_> {
     }
 
     fn vacancy(&self) -> Vacancy {
-        self.situation.table.vacancy()
+        self.situation.table.vacancy(Provenance::Token)
     }
 }
 
@@ -519,8 +519,8 @@ impl World {
         misplaced.proof = DeviceProof::Valid { id: ID, key: PublicKey([9; 32]) };
         situations.push(misplaced);
         assert_eq!(situations.len(), SIZES[SITUATION]);
-        assert_eq!(situations[3].table.vacancy(), Vacancy::Evict(Slot(1)));
-        assert_eq!(situations[4].table.vacancy(), Vacancy::Full);
+        assert_eq!(situations[3].table.vacancy(Provenance::Token), Vacancy::Evict(Slot(1)));
+        assert_eq!(situations[4].table.vacancy(Provenance::Token), Vacancy::Full);
         World { situations }
     }
 

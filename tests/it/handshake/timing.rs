@@ -30,6 +30,7 @@ fn secret_types_do_not_implement_equality() {
 mod counted {
     use std::process::Command;
 
+    use gatelet::gate::budget::Holder;
     use gatelet::gate::device::{Device, Provenance};
     use gatelet::gate::facts::Grant;
     use gatelet::gate::ids::{DeviceId, Millis, PublicKey, RequestId, Role, Roles, WallMs};
@@ -85,7 +86,9 @@ mod counted {
         assert_eq!(counted_token(&key, &device, &input(token.as_str(), kind)), is_right);
         let mut setup_codes = SetupCodes::new();
         let grant = Grant { roles: Roles::of(Role::Operator), scopes: Scopes::ALL };
-        setup_codes.add(RequestId([1; 16]), CodeText::parse("ABCDEFGH").unwrap(), grant, Millis(0));
+        let text = CodeText::parse("ABCDEFGH").unwrap();
+        let id = RequestId([1; 16]);
+        setup_codes.add(id, Holder::Keyless, text, grant, Millis(0)).unwrap();
         assert_eq!(counted_code(&mut setup_codes, &input("ABCDEFGH", kind)), is_right);
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use gatelet::gate::limits;
 use gatelet::gate::refusal::Refusal;
 use serde_json::{json, Value};
 use support::client::{Device, Refused, Session, Sign, Who};
@@ -354,6 +355,15 @@ fn produce(
                 ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh", "prlimit", "--fsize=1024", "--"];
             let gateway = Plan::new().start().stop().prefix(&limited).start();
             gateway.connect(&who.code(&gateway.code("full")).device(&device))
+        }
+        Refusal::TooManyRequests => {
+            let gateway = Plan::with(strict).start();
+            // an operator that receives the requests, so that none is evicted
+            let _admin = gateway.admin();
+            for _ in 0..limits::PENDING_OF_ONE {
+                gateway.connect(&holder.clone().device(&Device::new())).unwrap_err();
+            }
+            gateway.connect(&holder.device(&device))
         }
         Refusal::TooManyConnections => {
             return Err("takes 16384 open connections; policy.rs decides it")

@@ -136,12 +136,13 @@ fn serve(node: &mut Session, device: &Device, count: usize, moment: Duration) {
     }
 }
 
-const OPERATORS: usize = 4;
+const OPERATORS: usize = 8;
 const NODES: usize = 4;
-/// Calls of each operator.
-const CALLS: usize = 500;
+/// Calls of each operator; all of one may be in flight at the same time.
+const CALLS: usize = 248;
 const SLOW_NODE: usize = 3;
-const SLOW_OPERATOR: usize = 3;
+/// The last one, because it runs when all others do.
+const SLOW_OPERATOR: usize = OPERATORS - 1;
 
 /// Operator that makes its calls to the nodes in turn and compares the responses with the requests.
 struct Caller<'a> {
@@ -257,7 +258,7 @@ fn two_thousand_calls_with_slow_peers_are_complete_and_in_order() {
             // Sends all requests at once, and reads none of about 3 MiB of responses until all
             // other operators are done.
             narrow(&caller.session);
-            (0..CALLS).for_each(|_| caller.send(3_800));
+            (0..CALLS).for_each(|_| caller.send(7_600));
             for _ in 1..OPERATORS {
                 others_are_done
                     .recv_timeout(patience())
