@@ -16,6 +16,7 @@ const WORDS = {
   TABLE_UNAVAILABLE: "The gateway could not save the pairing.",
   TOO_MANY_ATTEMPTS: "Other clients make many failed attempts, so this one was not checked.",
   TOO_MANY_CONNECTIONS: "The gateway has reached its limit of connections.",
+  TOO_MANY_CONNECTIONS_OF_DEVICE: "This browser has all connections it may have: close some of its tabs.",
 };
 const RULES = {
   1: "frame", 2: "protocol", 3: "role", 4: "origin", 5: "device proof", 6: "credential", 7.1: "known device", 7.2: "known device, stale token",
