@@ -71,6 +71,11 @@ impl Approvals {
         self.0.iter().filter(|approval| approval.decision.is_none()).count()
     }
 
+    /// Iterates over the connections that wait for a decision.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.0.iter().flat_map(|approval| &approval.waiting).map(|(conn, _)| *conn)
+    }
+
     /// Answers expired approvals with no decision, and removes those that were decided.
     pub fn expire(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -71,6 +71,14 @@ impl Nodes {
         effects
     }
 
+    /// Returns the connections that wait for an answer or owe one, sorted.
+    pub fn connections_with_calls(&self) -> Vec<ConnId> {
+        let mut connections: Vec<ConnId> =
+            self.invokes.connections().chain(self.approvals.connections()).collect();
+        connections.sort_unstable();
+        connections
+    }
+
     /// Removes a closed connection of a node or an operator, and returns the effects.
     pub fn remove_connection(&mut self, conn: ConnId) -> Vec<Effect> {
         self.approvals.remove_connection(conn);

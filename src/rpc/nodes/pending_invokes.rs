@@ -62,6 +62,11 @@ impl PendingInvokes {
         self.calls.len()
     }
 
+    /// Iterates over the connections of callers and nodes, each once for each call.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.calls.iter().flat_map(|call| [call.caller, call.node_conn])
+    }
+
     /// Adds a call. Fails if there are too many, of all callers or of this one.
     pub fn insert(&mut self, invoke: PendingInvoke) -> Result<(), Failure> {
         let own = self.calls.iter().filter(|one| one.caller == invoke.caller).count();
