@@ -17,6 +17,7 @@ const WORDS = {
   TOO_MANY_ATTEMPTS: "Other clients make many failed attempts, so this one was not checked.",
   TOO_MANY_PENDING_REQUESTS: "Too many devices wait for approval, so this one was not added.",
   TOO_MANY_CONNECTIONS: "The gateway has reached its limit of connections.",
+  TOO_MANY_CONNECTIONS_OF_DEVICE: "This browser has all connections it may have: close some of its tabs.",
 };
 const RULES = {
   1: "frame", 2: "protocol", 3: "role", 4: "origin", 5: "device proof", 6: "credential", 7.1: "known device", 7.2: "known device, stale token",

@@ -6,12 +6,14 @@
 use super::ids::DeviceId;
 
 /// Client in whose name a resource is held: all connections of one device together.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Holder {
     /// Device that proved its key.
     Device(DeviceId),
-    /// All clients without a device key together.
+    /// All clients without a device key together, except the command line of this machine.
     Keyless,
+    /// Command line of this machine, which authenticates with the control token.
+    Local,
 }
 
 /// Use of a resource that has a total, in bytes or as a count.

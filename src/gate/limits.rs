@@ -118,11 +118,12 @@ pub const NODE_LOOK_MS: u64 = 50;
 pub const UNAUTHENTICATED: usize = 256;
 /// Maximum number of unauthenticated connections per IPv4 address or IPv6 /64 (protocol 4: 32;
 /// larger here because clients behind NAT share an address). Loopback is limited only by
-/// [`UNAUTHENTICATED`].
+/// [`UNAUTHENTICATED`]. Both are lower if the process may open few descriptors.
 pub const UNAUTHENTICATED_PER_ADDRESS: usize = 64;
 /// Maximum number of jobs queued for one worker thread: two for each unauthenticated connection.
 pub const OFFLOADED: usize = 2 * UNAUTHENTICATED;
-/// Maximum number of admitted connections.
+/// Maximum number of admitted connections; fewer if the process may open few descriptors, see
+/// [`super::connection_limits`].
 pub const CONNECTIONS: usize = 16 * 1024;
 /// Maximum number of pending pairing requests.
 pub const PENDING: usize = 64;
@@ -186,6 +187,29 @@ pub const COMMITS_QUEUED: usize = 256;
 pub const COMMITS_OF_ONE: usize = 32;
 /// Calls answered `unauthorized role` before the connection is closed (protocol 4: 10).
 pub const UNAUTHORIZED_CALLS: u32 = 10;
+
+// --- shares of connections ----------------------------------------------------------------------
+
+/// Maximum number of admitted connections of one device as an operator; a further one evicts the
+/// least recently active of them.
+pub const OPERATOR_CONNECTIONS: usize = 32;
+/// Same, as a node: the connection in use, and one that was lost and did not time out yet.
+pub const NODE_CONNECTIONS: usize = 2;
+/// Number of connections of one device that may be evicted by newer ones of that device without
+/// delay: all of them once, for example when a network with many lost connections returns.
+pub const EVICTIONS_AT_ONCE: u64 = OPERATOR_CONNECTIONS as u64;
+/// Interval between such evictions beyond [`EVICTIONS_AT_ONCE`]; a connection in between is
+/// rejected. Otherwise clients that reconnect at once would evict each other for ever.
+pub const EVICTION_EVERY_MS: u64 = 10_000;
+/// Devices whose evictions are counted at a time.
+pub const EVICTIONS_COUNTED: usize = 64;
+/// Admitted connections reserved for the command line of this machine.
+pub const LOCAL_CONNECTIONS: usize = 16;
+/// Unauthenticated connections reserved for programs on this machine: probes and commands.
+pub const UNAUTHENTICATED_LOCAL: usize = 16;
+/// Descriptors reserved for everything but connections: listeners, the pairing table, the log, the
+/// configuration, and those of the system's event queue. An idle gateway has about 16.
+pub const OWN_DESCRIPTORS: usize = 32;
 
 // --- the relay ----------------------------------------------------------------------------------
 
@@ -376,6 +400,8 @@ const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO
 );
 const _: () = assert!(UNAUTHENTICATED_PER_ADDRESS <= UNAUTHENTICATED);
+const _: () = assert!(NODE_CONNECTIONS >= 2 && NODE_CONNECTIONS <= OPERATOR_CONNECTIONS);
+const _: () = assert!(2 * UNAUTHENTICATED_LOCAL <= UNAUTHENTICATED);
 const _: () = assert!(CAPACITY_DEFAULT <= CAPACITY_MAX);
 const _: () = assert!(
     2 * NAME_LEN + 2 * PLATFORM_LEN + CLIENT_ID_LEN + CLIENT_MODE_LEN + SURFACE_TEXT_LEN + 256

@@ -24,6 +24,7 @@ macro_rules! listed_enum {
 pub mod budget;
 pub mod commands;
 pub mod commands_known;
+pub mod connection_limits;
 pub mod device;
 pub mod facts;
 pub mod ids;

@@ -133,6 +133,7 @@ listed_enum! {
         TableUnavailable,
         TooManyRequests,
         TooManyConnections,
+        TooManyOfDevice,
         Stopping,
     }
 }
@@ -439,6 +440,16 @@ impl Refusal {
                 "close clients that are not needed, then try again",
             )
             .retried_by_clients(),
+            Refusal::TooManyOfDevice => unavailable(
+                1013,
+                "TOO_MANY_CONNECTIONS_OF_DEVICE",
+                "this device has its whole share of connections; close some of them, or retry \
+                 shortly",
+                limits::EVICTION_EVERY_MS as u32,
+                "close clients of this device that are not needed: each of its connections that \
+                 was replaced connects again",
+            )
+            .retried_by_clients(),
             Refusal::Stopping => unavailable(
                 1013,
                 "GATEWAY_STOPPING",
@@ -532,6 +543,10 @@ pub enum Close {
     Silent,
     /// Unauthenticated connection evicted in favor of a newer one.
     MadeRoom,
+    /// Admitted connection evicted in favor of a newer one of the same device.
+    DeviceShare,
+    /// Admitted connection of the holder with the most, evicted in favor of another client.
+    Crowded,
     /// Gateway shutting down.
     Restart,
 }
@@ -551,6 +566,10 @@ impl Close {
             Close::AuthChanged => (4001, "gateway auth changed"),
             Close::Silent => (1011, "no pong"),
             Close::MadeRoom => (1013, "too many unauthenticated connections; retry shortly"),
+            Close::DeviceShare => {
+                (1013, "this device has its whole share of connections; a newer one replaced this")
+            }
+            Close::Crowded => (1013, "the gateway has all connections it can have; retry shortly"),
             Close::Restart => (1012, "service restart"),
         }
     }
@@ -726,9 +745,10 @@ mod tests {
     fn is_ours(refusal: Refusal) -> &'static str {
         match refusal {
             Refusal::TableFull | Refusal::TableUnavailable => "TABLE_",
-            Refusal::TooManyRequests | Refusal::TooManyConnections | Refusal::AttemptQueueFull => {
-                "TOO_MANY_"
-            }
+            Refusal::TooManyRequests
+            | Refusal::TooManyConnections
+            | Refusal::TooManyOfDevice
+            | Refusal::AttemptQueueFull => "TOO_MANY_",
             Refusal::Stopping => "GATEWAY_",
             _ => "-",
         }
@@ -845,6 +865,8 @@ mod tests {
             Close::TokenRotated,
             Close::Silent,
             Close::MadeRoom,
+            Close::DeviceShare,
+            Close::Crowded,
             Close::Restart,
         ] {
             let (code, reason) = close.words();

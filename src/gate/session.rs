@@ -16,6 +16,7 @@ pub struct Admitted {
     scopes: Scopes,
     method: AuthMethod,
     device: Option<(DeviceId, Option<Slot>)>,
+    is_command: bool,
 }
 
 impl Admitted {
@@ -35,7 +36,13 @@ impl Admitted {
             scopes: admission.scopes,
             method: admission.method,
             device: device.map(|id| (id, slot)),
+            is_command: false,
         }
+    }
+
+    /// Marks a connection of the command line of this machine, which presented the control token.
+    pub fn as_command(self) -> Admitted {
+        Admitted { is_command: true, ..self }
     }
 
     /// Returns the id of the connection.
@@ -70,7 +77,11 @@ impl Admitted {
 
     /// Returns the client in whose name the connection uses shared resources.
     pub fn holder(&self) -> Holder {
-        self.device().map_or(Holder::Keyless, Holder::Device)
+        match self.device() {
+            Some(id) => Holder::Device(id),
+            None if self.is_command => Holder::Local,
+            None => Holder::Keyless,
+        }
     }
 
     /// Returns the table slot of the device, if it is stored.

@@ -16,7 +16,7 @@ use super::net::listener;
 use super::os::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use super::os::host_info::{command, machine_name, program, Shell};
 use super::os::signals::Stop;
-use super::os::{logger, systemd};
+use super::os::{descriptors, logger, systemd};
 use super::runtime::{self, sleep, spawn, start_thread, within};
 use super::shared::Shared;
 use super::start_context::{shared_secret, StartContext};
@@ -24,6 +24,7 @@ use crate::config::{
     self, AuthMode, Config, Env, Loaded, Overrides, Paths, Secret, Setting, Source, Sourced,
     SystemEnv,
 };
+use crate::gate::connection_limits::ConnectionLimits;
 use crate::gate::ids::Hex;
 use crate::gate::limits;
 use crate::rpc::{Devices, Status};
@@ -77,6 +78,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
         Box::new(SystemEntropy),
         clock.now(),
     );
+    gateway.connection_limits = connection_limits();
     let in_force = start_context.in_force(&loaded.settings, &[], secret.as_ref());
     let file = ConfigFile::new(start_context, in_force);
     gateway.applied_hash = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
@@ -94,6 +96,22 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     served.map_err(|error| StartError::Other(format!("cannot serve: {error}")))?;
     log::info!("stopped");
     Ok(())
+}
+
+/// Returns the limits that the descriptors of this process allow. Logs them if they are lower than
+/// usual.
+fn connection_limits() -> ConnectionLimits {
+    let wanted = ConnectionLimits::FULL.descriptors();
+    let allowed = descriptors::allow(wanted);
+    let limits = ConnectionLimits::within(allowed);
+    if limits != ConnectionLimits::FULL {
+        log::info!(
+            "{allowed} descriptors, so at most {} admitted clients; {wanted} allow {} (LimitNOFILE, ulimit -n)",
+            limits.admitted,
+            ConnectionLimits::FULL.admitted
+        );
+    }
+    limits
 }
 
 /// Collects the values that do not change while the gateway runs.

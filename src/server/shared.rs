@@ -41,13 +41,14 @@ impl Shared {
     /// Creates the shared state of a gateway. Returns it with the jobs for the disk thread.
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
         let (jobs, job_receiver) = unbounded();
+        let pre_auth = PreAuthConnections::new(gateway.connection_limits);
         let shared = Shared {
             gateway: RefCell::new(gateway),
             clock,
             jobs,
             deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
-            pre_auth: PreAuthConnections::default(),
+            pre_auth,
             signature_offload: Offload::default(),
             file_offload: Offload::default(),
             next_conn: Cell::new(1),

@@ -47,7 +47,7 @@ fn run(seed: u64, keep: bool, dir: &std::path::Path) -> (u64, Seen) {
 }
 
 /// Situations that must occur in a full run for it to be meaningful; the rarest occurred 81 times.
-const REQUIRED: [&str; 22] = [
+const REQUIRED: [&str; 23] = [
     "admitted",
     "all disconnected",
     "clock set",
@@ -55,6 +55,7 @@ const REQUIRED: [&str; 22] = [
     "configured",
     "cut in a commit",
     "disk failed",
+    "evicted",
     "failed attempts",
     "flooded",
     "invoke allowed",

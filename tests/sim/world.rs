@@ -618,6 +618,7 @@ impl World {
         let at = self.at;
         let (closed, changes) = self.model.done(Done { ticket, changes, flush, well, rules }, at);
         self.expect(more, changes, "what waited for the disk");
+        self.close_evicted();
         for conn in closed {
             if let Some(conn) = self.conns.get(&conn) {
                 assert!(conn.send_queue.is_closed(), "a connection outlives its authorization");
@@ -729,6 +730,16 @@ impl World {
         assert!(jobs.is_empty());
         self.model.closed(id);
         self.trace.line(format_args!("closed {id}"));
+    }
+
+    /// Ends the connections whose place another one took; they do not wait for their clients.
+    fn close_evicted(&mut self) {
+        let evicted = self.conns.iter().filter(|(_, conn)| conn.send_queue.is_evicted());
+        let evicted: Vec<u64> = evicted.map(|(id, _)| *id).collect();
+        for id in evicted {
+            self.note("evicted");
+            self.close(id);
+        }
     }
 
     /// Polls a connection: sends queued frames as far as the socket takes them, then reads one
@@ -882,6 +893,7 @@ impl World {
         let at = self.at;
         let change = self.model.connect(id, truth, at);
         self.expect(jobs, change, "an attempt");
+        self.close_evicted();
     }
 
     fn later(&mut self, id: u64, sent: Sent) {

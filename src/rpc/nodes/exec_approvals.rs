@@ -102,6 +102,11 @@ impl Approvals {
         budget
     }
 
+    /// Iterates over the connections that wait for a decision.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.list.iter().flat_map(|approval| &approval.waiting).map(|waiter| waiter.conn)
+    }
+
     fn pending(&self) -> impl Iterator<Item = &Approval> {
         self.list.iter().filter(|approval| approval.decision.is_none())
     }

@@ -72,6 +72,14 @@ impl Nodes {
         effects
     }
 
+    /// Returns the connections that wait for an answer or owe one, sorted.
+    pub fn connections_with_calls(&self) -> Vec<ConnId> {
+        let mut connections: Vec<ConnId> =
+            self.invokes.connections().chain(self.approvals.connections()).collect();
+        connections.sort_unstable();
+        connections
+    }
+
     /// Removes a closed connection of this holder, a node or an operator, and returns the effects.
     /// `is_connected` says whether a device has another connection.
     pub fn remove_connection(

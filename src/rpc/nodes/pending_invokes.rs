@@ -83,6 +83,11 @@ impl PendingInvokes {
         budget
     }
 
+    /// Iterates over the connections of callers and nodes, each once for each call.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.calls.iter().flat_map(|call| [call.caller, call.node_conn])
+    }
+
     /// Adds a call. Fails if the share of its holder is used up.
     pub fn insert(&mut self, mut invoke: PendingInvoke) -> Result<(), Failure> {
         let own = self.calls.iter().filter(|call| call.holder == invoke.holder).count();

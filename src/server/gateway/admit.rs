@@ -2,6 +2,7 @@
 
 use super::attempt::Attempt;
 use super::continuation::{Continuation, PendingAdmission};
+use super::decide::admitted;
 use super::log_line::attempt_fields;
 use super::write_queue::{TableAccess, WriteOutcome};
 use super::Gateway;
@@ -116,9 +117,12 @@ impl Gateway {
             }
             pending.admission.registration = Registration::None(Unremembered::TableFull);
         }
-        let client = Admitted::by(&pending.admission, conn, pending.device.map(|(id, _)| id));
+        let client = admitted(&pending.admission, conn, pending.device, pending.is_command);
         if let Some(refusal) = self.revoked_meanwhile(&client) {
             return self.reject_attempt(conn, &pending.attempt, Rule::Revoked, refusal, None, now);
+        }
+        if let Err(refusal) = self.take_connection_place(&client, now) {
+            return self.reject_attempt(conn, &pending.attempt, Rule::Capacity, refusal, None, now);
         }
         if let Some(device) = client.device() {
             self.nodes.approvals.device_connected(device);
@@ -152,8 +156,7 @@ impl Gateway {
         if let Some(open) = self.connections.get_mut(pending.conn) {
             open.send_queue.send(frames::response_ok(&pending.attempt.request, &hello).into());
             open.send_queue.mark_admitted();
-            open.name = pending.attempt.client_name().as_str().into();
-            open.admitted = Some(client.clone());
+            self.connections.admit(client, pending.attempt.client_name().as_str(), now.at);
             self.admitted_count += 1;
         }
         self.log_admission(pending);
@@ -240,13 +243,7 @@ impl Gateway {
 
     fn log_admission(&mut self, pending: &PendingAdmission) {
         // a command of this machine, such as `gatelet status`, is not what the owner looks for
-        let is_command = pending.device.is_none()
-            && pending
-                .attempt
-                .presented
-                .secrets()
-                .any(|text| self.runtime_config.control.matches(text));
-        if is_command {
+        if pending.is_command {
             self.counters.commands += 1;
         } else {
             self.counters.admitted(pending.rule);
@@ -269,7 +266,7 @@ impl Gateway {
         );
         let method = admission.method.name();
         log::log!(
-            if is_command { log::Level::Debug } else { log::Level::Info },
+            if pending.is_command { log::Level::Debug } else { log::Level::Info },
             "admit {fields} role={} method={method} remembered={remembered}",
             admission.role.name()
         );

@@ -32,4 +32,6 @@ pub(crate) struct PendingAdmission {
     /// Whether the client presented the shared secret. It is then admitted even if the pairing
     /// cannot be stored.
     pub has_secret: bool,
+    /// Whether this is the command line of this machine.
+    pub is_command: bool,
 }

@@ -2,6 +2,7 @@
 //! carries out the verdict.
 
 use super::attempt::Attempt;
+use super::connection_shares::ConnectionPlace;
 use super::continuation::{Continuation, PendingAdmission};
 use super::write_queue::TableAccess;
 use super::Gateway;
@@ -13,6 +14,7 @@ use crate::gate::ids::{ConnId, DeviceId, Now, PublicKey};
 use crate::gate::limits;
 use crate::gate::policy::{self, Admission, PolicyOutcome, Registration};
 use crate::gate::refusal::{Refusal, Rule};
+use crate::gate::session::Admitted;
 use crate::gate::setup_codes::UsedCode;
 use crate::store::tokens;
 
@@ -49,7 +51,17 @@ impl Gateway {
         self.record_attempt(&attempt, &facts, now);
         let verdict = policy::decide(&facts, &self.runtime_config.policy, &self.devices);
         let mut rule = verdict.rule;
-        let (refusal, pending) = match verdict.outcome {
+        let mut outcome = verdict.outcome;
+        let (mut device, mut is_command) = (None, false);
+        if let PolicyOutcome::Admit(admission) = &verdict.outcome {
+            device = device_of(&facts, admission, &self.runtime_config.policy);
+            is_command = device.is_none() && self.is_command(&attempt);
+            let client = admitted(admission, conn, device, is_command);
+            if let ConnectionPlace::None(refusal) = self.connection_place(&client, now) {
+                (rule, outcome) = (Rule::Capacity, PolicyOutcome::Refuse(refusal));
+            }
+        }
+        let (refusal, pending) = match outcome {
             PolicyOutcome::Refuse(refusal) => (refusal, None),
             PolicyOutcome::Pend(refusal) => {
                 match self.request_pairing(&attempt, facts.requested, now) {
@@ -70,7 +82,6 @@ impl Gateway {
                     _ => None,
                 };
                 if rule != Rule::SetupCode || code.is_some() {
-                    let device = device_of(&facts, &admission, &self.runtime_config.policy);
                     let has_secret = facts.secret == SecretCheck::Right;
                     let pending = PendingAdmission {
                         conn,
@@ -80,6 +91,7 @@ impl Gateway {
                         attempt,
                         code,
                         has_secret,
+                        is_command,
                     };
                     return self.persist(pending, generation, table_access, now);
                 }
@@ -126,8 +138,7 @@ impl Gateway {
         let client_info = &attempt.client_info;
         let facts = Facts {
             phase: self.phase,
-            has_capacity: self.admitted_count < limits::CONNECTIONS
-                && (attempt.node.is_none() || self.nodes.registry.count() < limits::NODES),
+            has_capacity: self.has_node_capacity(attempt),
             min_protocol: attempt.min_protocol,
             max_protocol: attempt.max_protocol,
             role: attempt.role,
@@ -147,6 +158,20 @@ impl Gateway {
         (facts, generation)
     }
 
+    /// Returns whether a node can be added, or replaces one with the same device.
+    fn has_node_capacity(&self, attempt: &Attempt) -> bool {
+        let is_connected = || match attempt.device_proof {
+            DeviceProof::Valid { id, .. } => self.nodes.registry.get(&id).is_some(),
+            _ => false,
+        };
+        attempt.node.is_none() || self.nodes.registry.count() < limits::NODES || is_connected()
+    }
+
+    /// Returns whether this is the command line of this machine, such as `gatelet status`.
+    fn is_command(&self, attempt: &Attempt) -> bool {
+        attempt.presented.secrets().any(|text| self.runtime_config.control.matches(text))
+    }
+
     /// Returns the generation of a device token, if it is one of the proven device.
     fn check_device_token(&self, attempt: &Attempt, token: &str) -> Option<u32> {
         let DeviceProof::Valid { id, key } = attempt.device_proof else { return None };
@@ -158,6 +183,21 @@ impl Gateway {
     fn use_code(&mut self, attempt: &Attempt, secret: SecretCheck, now: Now) -> Option<UsedCode> {
         let typed = attempt.presented.setup_code(self.runtime_config.policy.auth, secret)?;
         self.setup_codes.take(typed, now.at)
+    }
+}
+
+/// Returns the permissions that an admission grants.
+pub(super) fn admitted(
+    admission: &Admission,
+    conn: ConnId,
+    device: Option<(DeviceId, PublicKey)>,
+    is_command: bool,
+) -> Admitted {
+    let client = Admitted::by(admission, conn, device.map(|(id, _)| id));
+    if is_command {
+        client.as_command()
+    } else {
+        client
     }
 }
 

@@ -33,8 +33,9 @@ impl Gateway {
     }
 
     fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
-        let Some(open) = self.connections.get(conn) else { return };
+        let Some(open) = self.connections.get_mut(conn) else { return };
         let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
+        open.last_active = now.at;
         let (mut refusals, mut approvers) = (Vec::new(), 0);
         let mut log = Log::EMPTY;
         match &*request.method {

@@ -14,11 +14,13 @@
 
 mod admit;
 pub mod attempt;
+mod connection_shares;
 mod connections;
 mod continuation;
 pub(super) mod counters;
 mod decide;
 mod dispatch;
+mod eviction_rate;
 mod log_line;
 mod nodes;
 pub mod parse;
@@ -36,6 +38,7 @@ use self::attempt::{Attempt, ClientInfo};
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
+use self::eviction_rate::EvictionRate;
 use self::log_line::RefusalLog;
 use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
@@ -43,6 +46,8 @@ use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime_config::RuntimeConfig;
+use crate::gate::budget::Holder;
+use crate::gate::connection_limits::ConnectionLimits;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
@@ -126,6 +131,12 @@ pub struct Gateway {
     pub(super) connections: Connections,
     /// Number of admitted clients.
     admitted_count: usize,
+    /// Limits that the descriptors of the process allow.
+    pub connection_limits: ConnectionLimits,
+    eviction_rate: EvictionRate,
+    /// Devices for which a warning about their share of connections was logged. Absent until the
+    /// first.
+    share_warnings: Option<Box<HourlyWarnings<DeviceId>>>,
     pub(super) counters: Counters,
     pub(super) status: Status,
     /// Features in hello for protocols 3 and 4.
@@ -168,6 +179,9 @@ impl Gateway {
             write_queue: WriteQueue::default(),
             connections: Connections::default(),
             admitted_count: 0,
+            connection_limits: ConnectionLimits::FULL,
+            eviction_rate: EvictionRate::default(),
+            share_warnings: None,
             counters: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
@@ -314,7 +328,11 @@ impl Gateway {
     /// Records whether the device in this slot is connected. Searched, not counted: a device can
     /// leave its slot and return to one while a connection of it is still being closed.
     pub(super) fn update_connected(&mut self, slot: Slot) {
-        let connected = self.connections.clients().any(|client| self.slot_of(client) == Some(slot));
+        let connected = self.devices.get(slot).is_some_and(|device| {
+            let held = self.connections.held_by(Holder::Device(device.id));
+            let mut clients = held.filter_map(|open| open.admitted.as_ref());
+            clients.any(|client| client.slot() == Some(slot))
+        });
         self.devices.set_connected(slot, connected);
     }
 

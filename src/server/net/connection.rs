@@ -141,6 +141,9 @@ impl ConnectionGuard {
             };
             let client_info =
                 parse::client_info(&head, peer, reached, &self.shared.runtime_config());
+            if client_info.via != Via::Direct {
+                self.shared.pre_auth.set_client(self.conn, client_info.client);
+            }
             if !head.wants_websocket() {
                 let response = http::respond(&head, &client_info, &self.shared);
                 return Some(FirstRequest::Plain(stream, response));
@@ -273,18 +276,36 @@ impl<T: Transport> ClientSession<T> {
                 SocketEvent::Closing(code, reason.to_string())
             }
         };
+        let send_queue = self.send_queue.clone();
+        send_queue.close(1000, "");
+        let evicted = poll_fn(|context| {
+            send_queue.register_waker(context);
+            if send_queue.is_evicted() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        future::or(Box::pin(self.close(last)), evicted).await;
+    }
+
+    /// Closes the socket after its last event.
+    async fn close(&mut self, last: SocketEvent) {
         let (conn, peer) = (self.guard.conn, self.client_info.peer);
         match last {
+            SocketEvent::Closing(code, reason) if self.send_queue.is_evicted() => {
+                self.socket.close(code, &reason, CloseMode::AtOnce).await;
+            }
             SocketEvent::Closing(code, reason) => {
                 if self.send_queue.is_aborted() {
                     log::warn!("conn={conn} peer={peer} is closed: {reason}");
                 }
-                Box::pin(self.socket.close(code, &reason, CloseMode::AwaitAnswer)).await;
+                self.socket.close(code, &reason, CloseMode::AwaitAnswer).await;
             }
             SocketEvent::Failed(error) => {
                 if let Some((code, reason)) = close_for_error(&error) {
                     log::debug!("conn={conn} peer={peer}: {error}");
-                    Box::pin(self.socket.close(code, reason, CloseMode::Discard)).await;
+                    self.socket.close(code, reason, CloseMode::Discard).await;
                 }
             }
             SocketEvent::Message(_) | SocketEvent::Admitted | SocketEvent::Gone => {}
@@ -361,7 +382,7 @@ impl<T: Transport> ClientSession<T> {
         if delay > 0 {
             // the rate limiter bounds delayed attempts, so this one is not evicted in favor of
             // others
-            shared.pre_auth.remove(conn);
+            shared.pre_auth.delay(conn);
             sleep(delay).await;
         }
         shared.dispatch(Event::Connect { conn, attempt });

@@ -87,6 +87,7 @@ struct State {
     dropped: u64,
     /// Reason of an immediate close.
     aborted: Option<Close>,
+    is_evicted: bool,
     waker: Option<Waker>,
 }
 
@@ -196,6 +197,18 @@ impl SendQueue {
     /// Returns whether the connection ends because the client is slow or silent.
     pub fn is_aborted(&self) -> bool {
         self.0.borrow().aborted.is_some()
+    }
+
+    /// Like [`SendQueue::abort`], because another connection gets the place of this one. It ends
+    /// at once even if it is closing already.
+    pub fn evict(&self, reason: Close) {
+        self.abort(reason);
+        self.0.borrow_mut().is_evicted = true;
+    }
+
+    /// Returns whether the connection must not wait for its peer any more.
+    pub fn is_evicted(&self) -> bool {
+        self.0.borrow().is_evicted
     }
 
     /// Returns the losses so far.

@@ -11,7 +11,7 @@ use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use async_tungstenite::tungstenite::{Error, Message};
 use async_tungstenite::WebSocketStream;
 use futures_sink::Sink;
-use smol::future::yield_now;
+use smol::future::{poll_once, yield_now};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::stream::Stream;
 
@@ -149,6 +149,10 @@ impl<T: Transport> Socket<T> {
                 CloseMode::AwaitAnswer => {
                     poll_fn(|context| self.poll_answered(context, &mut close)).await;
                 }
+                CloseMode::AtOnce => {
+                    let closed = poll_fn(|context| self.poll_closed(context, &mut close));
+                    let _ = poll_once(closed).await;
+                }
                 CloseMode::Discard => {
                     if poll_fn(|context| self.poll_closed(context, &mut close)).await.is_ok() {
                         let _ = drain(self.protocol.get_mut().transport()).await;
@@ -195,6 +199,9 @@ impl<T: Transport> Socket<T> {
 pub enum CloseMode {
     /// Waits for the peer's close frame.
     AwaitAnswer,
+    /// Without waiting, because another connection needs the descriptor. The peer gets the close
+    /// frame if it has read everything before it.
+    AtOnce,
     /// Discards received bytes: the peer has broken the protocol, so they cannot be parsed.
     Discard,
 }

@@ -1,6 +1,7 @@
 //! Services of the operating system: clocks, log, signals, systemd and facts about the host.
 
 pub mod clock;
+pub(super) mod descriptors;
 pub(super) mod host_info;
 pub(super) mod hourly_warnings;
 mod log_file;

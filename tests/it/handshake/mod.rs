@@ -2,6 +2,7 @@
 
 mod admission;
 mod approvals;
+mod connection_shares;
 mod failed_attempts;
 mod floods;
 mod hints;

@@ -260,7 +260,8 @@ fn rules_of(refusal: Refusal) -> &'static [Rule] {
         DeviceRevoked => &[Rule::Revoked],
         DeviceRequired | ControlUiDeviceRequired => &[Rule::NoDevice],
         TableFull | TooManyConnections | Stopping => &[Rule::Capacity],
-        InvalidFrame | NotConnect | InvalidConnect | TableUnavailable | TooManyRequests => &[],
+        InvalidFrame | NotConnect | InvalidConnect | TableUnavailable | TooManyRequests
+        | TooManyOfDevice => &[],
     }
 }
 
