@@ -342,6 +342,23 @@ pub const LOG_BYTES: usize = 128 * 1024;
 /// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
 
+// --- changes by admitted clients ----------------------------------------------------------------
+
+/// Time in which changes are counted.
+pub const CHANGES_WINDOW_MS: u64 = 60_000;
+/// Maximum number of changes of one client by one method in [`CHANGES_WINDOW_MS`] (protocol 4: 30
+/// in 60 s).
+pub const CHANGES_OF_METHOD: usize = 30;
+/// Number of bytes written for a changed record: both replicas.
+pub const CHANGE_LEN: usize = 2 * RECORD_LEN;
+/// Maximum number of bytes written for one client in [`CHANGES_WINDOW_MS`]. Together with the log
+/// lines about the client they stay below 50 kB, because SD cards wear out.
+pub const CHANGE_BYTES_OF_ONE: usize = 22 * CHANGE_LEN;
+/// Same as [`CHANGE_BYTES_OF_ONE`], over all clients but the command line of this machine.
+pub const CHANGE_BYTES: usize = 10 * CHANGE_BYTES_OF_ONE;
+/// Maximum number of changes counted at the same time, over all clients.
+pub const CHANGES: usize = 1024;
+
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO
@@ -390,3 +407,4 @@ const _: () = assert!(
 );
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");
+const _: () = assert!(CHANGE_BYTES_OF_ONE < 50_000 && CHANGE_BYTES_OF_ONE < CHANGE_BYTES);

@@ -138,6 +138,15 @@ pub enum Effect {
     /// Creates a request for approval of what the device offers as a node. Follows the approval of
     /// the device alone.
     RequestSurface(DeviceId),
+    /// Sets the wake words, and notifies all clients that may see them.
+    SetWakeWords(nodes::Triggers),
+}
+
+impl Effect {
+    /// Returns whether the effect is a change that the client asked for, in memory only.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Effect::RemoveRequest(_) | Effect::SetWakeWords(_))
+    }
 }
 
 /// Recipients of an event.
@@ -255,6 +264,8 @@ pub struct ErrorBody {
     pub unauthorized: bool,
     /// Whether a later attempt may succeed.
     pub retryable: bool,
+    /// Milliseconds after which a later attempt may succeed, if known.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
@@ -266,6 +277,7 @@ impl Failure {
             details: None,
             unauthorized: false,
             retryable: false,
+            retry_after_ms: None,
         }))
     }
 
@@ -288,6 +300,14 @@ impl Failure {
     fn retryable(mut self) -> Failure {
         self.0.retryable = true;
         self
+    }
+
+    /// Creates the refusal of a call for which the caller's share of a pool is used up. `message`
+    /// names the share and what to do; `retry_after_ms` is when a place becomes free, if known.
+    pub fn share(message: impl Into<String>, retry_after_ms: Option<u64>) -> Failure {
+        let mut failure = Failure::unavailable(message).retryable();
+        failure.0.retry_after_ms = retry_after_ms;
+        failure
     }
 
     fn role(role: Role) -> Failure {
@@ -454,6 +474,11 @@ const METHODS: &[Method] = &[
     operator("gatelet.config", Scope::Read, parsed!(config::explain)).hidden(),
     operator("gatelet.refusals", Scope::Pairing, parsed!(gatelet::refusals)).hidden(),
 ];
+
+/// Returns the name of a method that this gateway serves itself.
+pub fn method_name(name: &str) -> Option<&'static str> {
+    METHODS.iter().map(|method| method.name).find(|known| *known == name)
+}
 
 /// Returns the methods that hello lists.
 pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {

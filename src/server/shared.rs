@@ -23,6 +23,9 @@ pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
     jobs: Sender<DiskJob>,
+    /// Whether the disk thread has a job. Later ones wait in the gateway state, where they can be
+    /// merged.
+    is_disk_busy: Cell<bool>,
     /// Channel with a capacity of one, for a signal that a deadline is earlier than `timer_at`.
     /// Two signals count as one, and one that is sent before the task waits is not lost.
     deadline_signal: (Sender<()>, Receiver<()>),
@@ -45,6 +48,7 @@ impl Shared {
             gateway: RefCell::new(gateway),
             clock,
             jobs,
+            is_disk_busy: Cell::new(false),
             deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
             pre_auth: PreAuthConnections::default(),
@@ -61,13 +65,16 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Passes an event to the gateway state. Then passes its jobs to the disk thread, and wakes the
-    /// clock's task as needed.
+    /// Passes an event to the gateway state. Then passes a job to the disk thread if it has none,
+    /// and wakes the clock's task as needed.
     pub fn dispatch(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
+        if matches!(event, Event::Committed { .. }) {
+            self.is_disk_busy.set(false);
+        }
         gateway.handle(event, self.now());
-        while let Some(job) = gateway.next_job() {
-            let _ = self.jobs.try_send(job);
+        if !self.is_disk_busy.get() {
+            self.send_job(&mut gateway);
         }
         if gateway.next_deadline() < self.timer_at.get() {
             let _ = self.deadline_signal.0.try_send(());
@@ -86,8 +93,18 @@ impl Shared {
         }
     }
 
-    /// Ends the jobs for the disk thread: none follow those that are already queued.
+    /// Passes the next job to the disk thread. Returns whether there was one.
+    fn send_job(&self, gateway: &mut Gateway) -> bool {
+        let job = gateway.next_job();
+        let is_sent = job.is_some_and(|job| self.jobs.try_send(job).is_ok());
+        self.is_disk_busy.set(is_sent || self.is_disk_busy.get());
+        is_sent
+    }
+
+    /// Passes all queued jobs to the disk thread, and ends them: none follow.
     pub fn end_jobs(&self) {
+        let mut gateway = self.gateway.borrow_mut();
+        while self.send_job(&mut gateway) {}
         self.jobs.close();
     }
 

@@ -143,11 +143,13 @@ impl Gateway {
     fn send_hello(&mut self, client: &Admitted, pending: &PendingAdmission, now: Now) {
         let is_new_presence = self.presence.insert(pending.conn, presence_entry(pending, now));
         let hello = self.hello(client, now);
+        let is_command = self.is_command(pending);
         if let Some(open) = self.connections.get_mut(pending.conn) {
             open.send_queue.send(frames::response_ok(&pending.attempt.request, &hello).into());
             open.send_queue.mark_admitted();
             open.name = pending.attempt.client_name().as_str().into();
             open.admitted = Some(client.clone());
+            open.is_command = is_command;
             self.admitted_count += 1;
         }
         self.log_admission(pending);
@@ -232,14 +234,16 @@ impl Gateway {
         hello.payload()
     }
 
+    /// Returns whether the client is a command of this machine, such as `gatelet status`.
+    fn is_command(&self, pending: &PendingAdmission) -> bool {
+        let control = &self.runtime_config.control;
+        pending.device.is_none()
+            && pending.attempt.presented.secrets().any(|text| control.matches(text))
+    }
+
     fn log_admission(&mut self, pending: &PendingAdmission) {
-        // a command of this machine, such as `gatelet status`, is not what the owner looks for
-        let is_command = pending.device.is_none()
-            && pending
-                .attempt
-                .presented
-                .secrets()
-                .any(|text| self.runtime_config.control.matches(text));
+        // a command of this machine is not what the owner looks for
+        let is_command = self.is_command(pending);
         if is_command {
             self.counters.commands += 1;
         } else {

@@ -14,6 +14,8 @@ pub struct OpenConnection {
     pub send_queue: Rc<SendQueue>,
     /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
+    /// Whether the client is a command of this machine, admitted by the control token.
+    pub is_command: bool,
     /// Sequence number of the last event sent.
     pub seq: u64,
     /// Display name of the client, or its client id.
@@ -41,6 +43,7 @@ impl Connections {
             id,
             send_queue,
             admitted: None,
+            is_command: false,
             seq: 0,
             name: Rc::from(""),
             unauthorized: 0,

@@ -14,6 +14,7 @@
 
 mod admit;
 pub mod attempt;
+mod change_limiter;
 mod connections;
 mod continuation;
 pub(super) mod counters;
@@ -33,6 +34,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use self::attempt::{Attempt, ClientInfo};
+use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
@@ -43,6 +45,7 @@ use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime_config::RuntimeConfig;
+use crate::gate::budget::Budget;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
@@ -113,6 +116,7 @@ pub struct Gateway {
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
     write_queue: WriteQueue<Continuation>,
+    pub(super) change_limiter: ChangeLimiter,
     pub(super) connections: Connections,
     /// Number of admitted clients.
     admitted_count: usize,
@@ -123,6 +127,8 @@ pub struct Gateway {
     pub(super) entropy: Box<dyn Entropy>,
     /// Hash of the last configuration that is completely in force.
     pub(super) applied_hash: String,
+    /// Length of the configuration file when it was last read or written.
+    pub(super) config_len: usize,
     /// Changed configuration keys that take effect only at the next start.
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
@@ -156,12 +162,14 @@ impl Gateway {
             presence: Presence::new(runtime_config.machine.clone(), now.wall),
             nodes: Nodes::default(),
             write_queue: WriteQueue::default(),
+            change_limiter: ChangeLimiter::default(),
             connections: Connections::default(),
             admitted_count: 0,
             counters: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
             applied_hash: String::new(),
+            config_len: 0,
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
             request_warnings: HourlyWarnings::default(),
@@ -216,6 +224,11 @@ impl Gateway {
         &self.runtime_config
     }
 
+    /// Returns the budget of the bytes that clients may write in one window.
+    pub fn change_budget(&mut self, now: Now) -> Budget {
+        self.change_limiter.budget(now.at)
+    }
+
     /// Number of open WebSockets.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -268,8 +281,11 @@ impl Gateway {
                 let message = "the pairing table could not be written; see the gateway's log";
                 self.send_error(conn, &id, &Failure::unavailable(message));
             }
-            (Continuation::File { conn, id }, _) => {
+            (Continuation::File { conn, id, counted }, _) => {
                 if let Some(work) = file.take() {
+                    if let Some(change) = counted {
+                        self.change_limiter.correct(change, work.written());
+                    }
                     self.complete_file_work(conn, &id, *work, now);
                 }
             }
@@ -439,6 +455,10 @@ impl Gateway {
                 Effect::Presence => self.broadcast_presence(),
                 Effect::RemoveRequest(request) => self.pairing_requests.remove(request),
                 Effect::RequestSurface(device) => self.update_node_request(device, now),
+                Effect::SetWakeWords(triggers) => {
+                    self.nodes.triggers = triggers;
+                    self.apply_effects(vec![self.nodes.triggers.event()], now);
+                }
             }
         }
     }

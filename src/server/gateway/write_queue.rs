@@ -2,7 +2,9 @@
 //!
 //! The table in memory changes at once, so that decisions are based on the new state. Clients are
 //! answered only after the change is durable. If a write fails, memory returns to the last durable
-//! content. Each change has its own ticket, and changes are written in order.
+//! content. A change gets a ticket. Changes of different slots are written in order. A change of a
+//! slot replaces an earlier one that still waits for the disk, and gets its ticket: at most one job
+//! of a slot waits, behind the one that the disk thread has.
 
 use std::collections::VecDeque;
 
@@ -12,7 +14,7 @@ use crate::gate::limits;
 use crate::rpc::Devices;
 use crate::server::config_file::FileWork;
 
-/// Number of a change, counted from 1.
+/// Number of a job, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(u64);
 
@@ -45,7 +47,7 @@ pub struct DiskJob {
 /// In-flight changes of one slot.
 struct InFlight {
     slot: Slot,
-    /// Number of in-flight changes of this slot.
+    /// Number of jobs that change this slot, at most two.
     count: u32,
     last: Ticket,
     /// Content of the slot that is known to be durable.
@@ -80,7 +82,11 @@ impl<T> Default for WriteQueue<T> {
 impl<T> WriteQueue<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
-        let ticket = self.queue_job(vec![(slot, device.clone())], None, None);
+        let merged = self.replace_waiting(slot, &device);
+        let ticket = match merged {
+            Some(ticket) => ticket,
+            None => self.queue_job(vec![(slot, device.clone())], None, None),
+        };
         let index = self.slots.iter().position(|entry| entry.slot == slot).unwrap_or_else(|| {
             let (durable, devices) = (None, Vec::new());
             self.slots.push(InFlight { slot, count: 0, last: ticket, durable, devices });
@@ -90,10 +96,24 @@ impl<T> WriteQueue<T> {
         if entry.count == 0 {
             entry.durable = table.get(slot).cloned();
         }
-        (entry.count, entry.last) = (entry.count + 1, ticket);
+        if merged.is_none() {
+            (entry.count, entry.last) = (entry.count + 1, ticket);
+        }
         entry.devices.extend(entry.durable.iter().chain(&device).map(|device| device.id));
         set_slot(table, slot, device);
         ticket
+    }
+
+    /// Replaces the change of this slot that waits for the disk, if there is one. Its job stays at
+    /// its place in the queue: until a device is durably gone from its slot, it gets no other one,
+    /// so the order of changes of different slots does not matter.
+    fn replace_waiting(&mut self, slot: Slot, device: &Option<Device>) -> Option<Ticket> {
+        let changes = self.jobs.iter_mut().filter(|job| job.age.is_none());
+        changes.into_iter().find_map(|job| {
+            let (_, waiting) = job.changes.iter_mut().find(|(other, _)| *other == slot)?;
+            waiting.clone_from(device);
+            Some(job.ticket)
+        })
     }
 
     /// Queues a write of these devices as they are in memory, and of the table's age. Slots with an
