@@ -155,6 +155,11 @@ pub const PRESENCE: usize = 200;
 pub const REPORT_MS: u64 = 300_000;
 /// Maximum length of one text in such a report; longer texts are truncated.
 pub const REPORT_TEXT_LEN: usize = 160;
+/// Kinds of admissions logged per minute: by client, role, rule and network. Further admissions are
+/// only counted.
+pub const ADMISSIONS_LOGGED: usize = 60;
+/// Requests of nodes for approval of commands that are logged per minute.
+pub const NODE_REQUESTS_LOGGED: u32 = 10;
 /// Refusals logged per minute; further ones are only counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.
@@ -339,6 +344,14 @@ pub const LOG_LEN: u64 = 1024 * 1024;
 pub const LOG_LINES: usize = 512;
 /// Maximum number of bytes of log lines kept in memory.
 pub const LOG_BYTES: usize = 128 * 1024;
+/// Part of [`LOG_LINES`] that is kept for warnings and errors, so that other lines do not displace
+/// them.
+pub const LOG_WARNINGS: usize = LOG_LINES / 4;
+/// Same as [`LOG_WARNINGS`], of [`LOG_BYTES`].
+pub const LOG_WARNING_BYTES: usize = LOG_BYTES / 4;
+/// Maximum number of bytes of information lines logged in a minute, and of warnings and errors. At
+/// the levels `debug` and `trace` the log has no limit.
+pub const LOG_BYTES_PER_MINUTE: usize = 48 * 1024;
 /// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
 
@@ -408,3 +421,7 @@ const _: () = assert!(
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");
 const _: () = assert!(CHANGE_BYTES_OF_ONE < 50_000 && CHANGE_BYTES_OF_ONE < CHANGE_BYTES);
+const _: () = assert!(
+    REFUSALS_LOGGED as usize * 640 < LOG_BYTES_PER_MINUTE,
+    "refusals of usual length are all logged"
+);

@@ -214,6 +214,8 @@ pub struct Member {
     pub v4: bool,
     pub method: Method,
     pub commands: BTreeSet<String>,
+    /// Whether this is the command line of the gateway's machine.
+    command: bool,
 }
 
 impl Member {
@@ -294,9 +296,9 @@ pub enum Ask {
     List,
     /// Node, command, and the mark in its parameters.
     Invoke(Who, String, u64),
-    /// Read or write of the configuration file.
+    /// Read of the configuration file, or a write of a text of this length.
     File {
-        writes: bool,
+        writes: Option<usize>,
     },
     /// Any other call.
     Other,
@@ -350,6 +352,9 @@ pub struct Model {
     /// Connected nodes, each device once.
     pub nodes: Vec<(u64, Who)>,
     waiting: VecDeque<(u64, Then)>,
+    counted: Vec<Counted>,
+    /// Length of the configuration file when it was last read or written.
+    pub config_len: usize,
     pub answers: BTreeMap<u64, Answer>,
     pub due: BTreeMap<(u64, String), Due>,
     pub stopping: bool,
@@ -364,6 +369,23 @@ pub struct Model {
     token_of: fn(Who, usize, u32) -> String,
 }
 
+/// Change that counts against the limits of its client.
+struct Counted {
+    by: Option<Who>,
+    method: &'static str,
+    bytes: usize,
+    at: u64,
+    /// Ticket of a write of the configuration file.
+    file: Option<u64>,
+}
+
+impl Counted {
+    fn until(&self) -> u64 {
+        let share = limits::CHANGE_BYTES_OF_ONE;
+        self.at + limits::CHANGES_WINDOW_MS * self.bytes.div_ceil(share).max(1) as u64
+    }
+}
+
 /// Change that the disk is asked to write.
 pub type Change = (usize, Option<Dev>);
 
@@ -376,6 +398,8 @@ pub struct Done {
     pub well: bool,
     /// New configuration, written by this job.
     pub rules: Option<Rules>,
+    /// Bytes of the configuration that this job wrote.
+    pub written: usize,
 }
 
 /// Reason why something that happened must not have happened.
@@ -396,6 +420,8 @@ impl Model {
             members: BTreeMap::new(),
             nodes: Vec::new(),
             waiting: VecDeque::new(),
+            counted: Vec::new(),
+            config_len: 0,
             answers: BTreeMap::new(),
             due: BTreeMap::new(),
             stopping: false,
@@ -674,6 +700,10 @@ impl Model {
             v4,
             method,
             commands: truth.commands.clone(),
+            command: who.is_none()
+                && [&truth.token, &truth.password]
+                    .into_iter()
+                    .any(|text| text.as_ref() == Some(&rules.control)),
         };
         let admit = |member: Member, place: Place, ask: u16, by_code: bool, dev: Option<Dev>| {
             let slot = match place {
@@ -955,16 +985,45 @@ impl Model {
         if full {
             return None;
         }
-        if let Ask::File { .. } = ask {
+        if let Ask::File { writes } = ask {
+            let bytes = writes.map(|len| (len + self.config_len).max(limits::CHANGE_LEN));
+            if waits && bytes.is_some_and(|bytes| !self.count(&member, ask, bytes, now)) {
+                self.due.insert((conn, id.to_string()), Due::Failed);
+                return None;
+            }
+            let is_counted = writes.is_some() && waits && !member.command;
+            if let Some(counted) = self.counted.last_mut().filter(|_| is_counted) {
+                counted.file = Some(self.tickets);
+            }
             if waits {
                 self.waiting.push_back((self.tickets, Then::File(conn, id.to_string())));
                 self.tickets += 1;
             }
         }
+        let is_noop = |(slot, dev): &&Change| {
+            matches!(ask, Ask::Rename(..) | Ask::Revoke(..)) && self.slots[*slot].mem == *dev
+        };
+        if let Some((slot, _)) = change.as_ref().filter(is_noop) {
+            match self.slots[*slot].flight.as_ref().filter(|flight| flight.count > 0) {
+                Some(flight) => {
+                    let then = Then::Answer(conn, id.to_string(), After::default());
+                    // behind those that wait for the same ticket already
+                    let at = self.waiting.partition_point(|(ticket, _)| *ticket <= flight.last);
+                    self.waiting.insert(at, (flight.last, then));
+                }
+                None => _ = self.due.insert((conn, id.to_string()), Due::Ok),
+            }
+            return None;
+        }
         if let Some((slot, dev)) = &change {
             if let Some((_, change)) = dev.as_ref().and_then(|dev| self.before(dev.who)) {
                 self.due.insert((conn, id.to_string()), Due::Failed);
                 return change;
+            }
+            let bytes = records(self.slots[*slot].mem.as_ref(), dev.as_ref()) * limits::CHANGE_LEN;
+            if !self.count(&member, ask, bytes, now) {
+                self.due.insert((conn, id.to_string()), Due::Failed);
+                return None;
             }
             let ticket = self.tickets;
             self.change(*slot, dev.clone());
@@ -973,12 +1032,47 @@ impl Model {
         change
     }
 
+    /// Counts a change. Returns whether the limits of the client allow it.
+    fn count(&mut self, member: &Member, ask: &Ask, bytes: usize, now: u64) -> bool {
+        if member.command {
+            return true;
+        }
+        let method = match ask {
+            Ask::Approve(_) | Ask::GiveBack(_) => "approve",
+            Ask::Reject(_) => "reject",
+            Ask::NodeApprove(_) => "node approve",
+            Ask::NodeReject(_) => "node reject",
+            Ask::Remove(_) => "remove",
+            Ask::NodeRemove(_) => "node remove",
+            Ask::Rename(..) => "rename",
+            Ask::Rotate(..) => "rotate",
+            Ask::Revoke(..) => "revoke",
+            _ => "file",
+        };
+        let share = limits::CHANGE_BYTES_OF_ONE;
+        self.counted.retain(|one| now < one.until());
+        let own = |one: &&Counted| one.by == member.who;
+        let of_method = self.counted.iter().filter(own).filter(|one| one.method == method).count();
+        let used: usize = self.counted.iter().filter(own).map(|one| one.bytes).sum();
+        let all: usize = self.counted.iter().map(|one| one.bytes.min(share)).sum();
+        let fits_own = bytes == 0 || used == 0 || used + bytes <= share;
+        let fits_all = bytes.min(share) <= limits::CHANGE_BYTES.saturating_sub(all);
+        if of_method >= limits::CHANGES_OF_METHOD
+            || !fits_own
+            || !fits_all && bytes > 0 && method != "revoke"
+        {
+            return false;
+        }
+        self.counted.push(Counted { by: member.who, method, bytes, at: now, file: None });
+        true
+    }
+
     fn judge(&mut self, member: &Member, ask: &Ask, now: u64) -> (Due, Option<Change>, After) {
         let none = || After::default();
         let failed = (Due::Failed, None, none());
         let needs = match ask {
             Ask::Other | Ask::Invoke(..) => return (Due::Open, None, none()),
-            Ask::File { writes: false } if member.v4 => READ,
+            Ask::File { writes: None } if member.v4 => READ,
             Ask::SetupCode(_) | Ask::File { .. } => ADMIN,
             _ => PAIRING,
         };
@@ -1067,6 +1161,9 @@ impl Model {
                 {
                     return failed;
                 }
+                if !self.count(member, ask, 0, now) {
+                    return failed;
+                }
                 self.pending.remove(at);
                 (Due::Ok, None, none())
             }
@@ -1122,6 +1219,9 @@ impl Model {
                     Ask::Revoke(_, role) => {
                         if (dev.roles | dev.revoked) & 1 << role == 0 {
                             return failed;
+                        }
+                        if !dev.has(*role) {
+                            return changes(slot, dev);
                         }
                         dev.revoke(*role);
                         (
@@ -1218,6 +1318,10 @@ impl Model {
     /// Handles the end of a job. Returns the connections that must be closed for it, and the
     /// changes to write next.
     pub fn done(&mut self, mut done: Done, now: u64) -> (Vec<u64>, Vec<Change>) {
+        let file = self.counted.iter_mut().find(|one| one.file == Some(done.ticket));
+        if let Some(counted) = file {
+            counted.bytes = done.written;
+        }
         let (flush, well) = (done.flush, done.well);
         for (slot, dev) in &done.changes {
             let slot = &mut self.slots[*slot];
@@ -1376,4 +1480,15 @@ pub fn uuid(mut bytes: [u8; 16]) -> String {
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Returns the number of records that a change counts as: its own, and those that later admissions
+/// of the device may write because of it.
+fn records(old: Option<&Dev>, new: Option<&Dev>) -> usize {
+    let (Some(old), Some(new)) = (old, new) else { return if new.is_none() { 2 } else { 1 } };
+    let rotated = |role: usize| {
+        new.tokens[role].1 != old.tokens[role].1 && new.tokens[role].0 != new.tokens[role].1
+    };
+    let less = old.roles & !new.roles != 0 || old.scopes & !new.scopes != 0;
+    1 + usize::from(rotated(0) || rotated(1)) + usize::from(less)
 }

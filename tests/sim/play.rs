@@ -635,14 +635,15 @@ impl World {
             35 if self.once_in(3) => {
                 let at = self.below(self.texts.len());
                 let raw = self.texts[at].0.clone();
+                let writes = Some(raw.len());
                 (
                     "file",
                     "config.set",
                     json!({ "raw": raw, "baseHash": self.config_hash() }),
-                    Ask::File { writes: true },
+                    Ask::File { writes },
                 )
             }
-            35 => ("file", "config.get", json!({}), Ask::File { writes: false }),
+            35 => ("file", "config.get", json!({}), Ask::File { writes: None }),
             36 => ("x", "device.pair.list", json!({ "surfaces": true }), Ask::List),
             _ => {
                 let method = [

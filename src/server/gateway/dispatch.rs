@@ -2,7 +2,6 @@
 
 use super::change_limiter::{ChangeLimit, ChangeNumber};
 use super::continuation::Continuation;
-use super::write_queue::Ticket;
 use super::Gateway;
 use crate::gate::device::Device;
 use crate::gate::ids::{ConnId, Now};
@@ -93,7 +92,12 @@ impl Gateway {
             let id = id.to_string();
             return self.write_queue.wait(ticket, Continuation::File { conn, id, counted });
         }
-        match reply.change.take().and_then(|change| self.queue_change(change)) {
+        let is_unchanged = self.is_unchanged(&reply);
+        let ticket = reply.change.take().and_then(|Change { slot, device }| match is_unchanged {
+            true => self.write_queue.in_flight(slot),
+            false => Some(self.write_queue.change(&mut self.devices, slot, device)),
+        });
+        match ticket {
             Some(ticket) => {
                 let (id, reply) = (id.to_string(), Box::new(reply));
                 self.write_queue.wait(ticket, Continuation::Answer { conn, id, reply });
@@ -102,13 +106,11 @@ impl Gateway {
         }
     }
 
-    /// Queues the write of a change and returns the ticket to wait for. A change to the same value
-    /// is not written; it waits only if that value is not durable yet.
-    fn queue_change(&mut self, Change { slot, device }: Change) -> Option<Ticket> {
-        if self.devices.get(slot) == device.as_ref() {
-            return self.write_queue.in_flight(slot);
-        }
-        Some(self.write_queue.change(&mut self.devices, slot, device))
+    /// Returns whether a call changes a record to its present value and has no effects. Nothing is
+    /// written then; the answer waits only if that value is not durable yet.
+    fn is_unchanged(&self, reply: &Reply) -> bool {
+        let is_same = |change: &Change| self.devices.get(change.slot) == change.device.as_ref();
+        reply.effects.is_empty() && reply.change.as_ref().is_some_and(is_same)
     }
 
     /// Counts the change of a call against the limits of its client. The command line of this
@@ -141,9 +143,11 @@ impl Gateway {
 
     /// Returns the cost of the change of a call.
     fn cost_of(&self, reply: &Reply) -> ChangeCost {
+        if self.is_unchanged(reply) {
+            return ChangeCost::Nothing;
+        }
         if let Some(Change { slot, device }) = &reply.change {
             return match (self.devices.get(*slot), device) {
-                (old, new) if old == new.as_ref() => ChangeCost::of_effects(reply),
                 (Some(old), Some(new)) => ChangeCost::of_record(old, new),
                 // the next pairing writes the record again
                 (_, None) => ChangeCost::Bytes(2 * limits::CHANGE_LEN),

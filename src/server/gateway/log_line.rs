@@ -35,29 +35,47 @@ pub(super) fn attempt_fields(
 /// Latest refusals, and a limit for the number of those that are logged.
 pub(in crate::server) struct RefusalLog {
     recent: VecDeque<RejectionRecord>,
-    /// Start of the current minute.
+    logged: PerMinute,
+}
+
+/// Number of events in the current minute.
+pub(in crate::server) struct PerMinute {
     minute: Millis,
-    /// Number of refusals in the current minute.
     count: u32,
+}
+
+impl PerMinute {
+    pub fn new(now: Millis) -> PerMinute {
+        PerMinute { minute: now, count: 0 }
+    }
+
+    /// Starts the next minute if the current one is over. Returns the number of events in it.
+    pub fn end_minute(&mut self, now: Millis) -> Option<u32> {
+        (now.since(self.minute) >= 60_000)
+            .then(|| std::mem::replace(self, PerMinute::new(now)).count)
+    }
+
+    /// Counts an event. Returns whether there were at most `max` in this minute.
+    pub fn add(&mut self, max: u32) -> bool {
+        self.count = self.count.saturating_add(1);
+        self.count <= max
+    }
 }
 
 impl RefusalLog {
     pub fn new(now: Millis) -> RefusalLog {
-        RefusalLog { recent: VecDeque::new(), minute: now, count: 0 }
+        RefusalLog { recent: VecDeque::new(), logged: PerMinute::new(now) }
     }
 
     /// Logs a refusal, up to [`limits::REFUSALS_LOGGED`] per minute: unauthenticated clients must
     /// not wear out an SD card.
     pub fn warn(&mut self, line: Arguments<'_>, now: Millis) {
-        if now.since(self.minute) >= 60_000 {
-            let left_out = self.count.saturating_sub(limits::REFUSALS_LOGGED);
-            if left_out > 0 {
-                log::warn!("{left_out} more refusals were not logged; `gatelet explain --last` shows the latest");
-            }
-            (self.minute, self.count) = (now, 0);
+        let count = self.logged.end_minute(now).unwrap_or(0);
+        let left_out = count.saturating_sub(limits::REFUSALS_LOGGED);
+        if left_out > 0 {
+            log::warn!("{left_out} more refusals were not logged; `gatelet explain --last` shows the latest");
         }
-        self.count = self.count.saturating_add(1);
-        if self.count <= limits::REFUSALS_LOGGED {
+        if self.logged.add(limits::REFUSALS_LOGGED) {
             log::warn!("{line}");
         }
     }

@@ -12,6 +12,7 @@
 //! All of it runs on one thread and never waits, so there is neither a lock nor a queue between a
 //! connection and this state. For the same reason a simulation can drive the whole gateway.
 
+mod admission_log;
 mod admit;
 pub mod attempt;
 mod change_limiter;
@@ -33,12 +34,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use self::admission_log::AdmissionLog;
 use self::attempt::{Attempt, ClientInfo};
 use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
-use self::log_line::RefusalLog;
+use self::log_line::{PerMinute, RefusalLog};
 use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
@@ -132,6 +134,11 @@ pub struct Gateway {
     /// Changed configuration keys that take effect only at the next start.
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
+    pub(super) admission_log: AdmissionLog,
+    /// Requests of nodes for approval of commands that were logged.
+    pub(super) node_requests_logged: PerMinute,
+    /// Nodes for which a warning about their commands was logged.
+    pub(super) node_warnings: HourlyWarnings<DeviceId>,
     /// Networks and the reasons of their rejected requests for which a warning was logged.
     request_warnings: HourlyWarnings<([u8; 8], Bad)>,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
@@ -172,6 +179,9 @@ impl Gateway {
             config_len: 0,
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
+            admission_log: AdmissionLog::new(now.at),
+            node_requests_logged: PerMinute::new(now.at),
+            node_warnings: HourlyWarnings::default(),
             request_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
@@ -338,6 +348,7 @@ impl Gateway {
         if now.at >= self.next_tick {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
+            self.admission_log.report(now.at);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All);
             self.renew_node_requests(now);

@@ -4,6 +4,7 @@
 use super::attempt::Attempt;
 use super::Gateway;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
+use crate::gate::limits;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
@@ -38,11 +39,8 @@ impl Gateway {
             stats: None,
         });
         if matches!(registration, Registration::None(_)) {
-            return log::warn!(
-                "conn={} node {} is not stored, so its commands cannot be approved",
-                client.conn(),
-                device.short()
-            );
+            let reason = "is not stored, so its commands cannot be approved";
+            return self.warn_of_node(client.conn(), device, reason, now);
         }
         self.update_node_request(device, now);
     }
@@ -72,11 +70,17 @@ impl Gateway {
                 };
                 self.add_pending_request(content, now);
             }
-            Err(_) => log::warn!(
-                "conn={} node {} declares more names than a record can hold; no request was created",
-                node.conn,
-                device.short()
-            ),
+            Err(_) => {
+                let reason = "declares more names than a record can hold; no request was created";
+                self.warn_of_node(node.conn, device, reason, now);
+            }
+        }
+    }
+
+    /// Logs a warning about a node, once an hour.
+    fn warn_of_node(&mut self, conn: ConnId, device: DeviceId, reason: &str, now: Now) {
+        if self.node_warnings.add(device, now.at) {
+            log::warn!("conn={conn} node {} {reason}", device.short());
         }
     }
 
@@ -120,11 +124,14 @@ impl Gateway {
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.nodes.registry.get(&device)));
-            let command = &self.runtime_config.command;
-            log::info!(
-                "node {} declares commands that need approval; run `{command} nodes approve {id}`",
-                device.short()
-            );
+            self.node_requests_logged.end_minute(now.at);
+            if self.node_requests_logged.add(limits::NODE_REQUESTS_LOGGED) {
+                let command = &self.runtime_config.command;
+                log::info!(
+                    "node {} declares commands that need approval; run `{command} nodes approve {id}`",
+                    device.short()
+                );
+            }
         }
         self.apply_effects(events, now);
         id
