@@ -158,8 +158,9 @@ pub const REPORT_TEXT_LEN: usize = 160;
 /// Kinds of admissions logged per minute: by client, role, rule and network. Further admissions are
 /// only counted.
 pub const ADMISSIONS_LOGGED: usize = 60;
-/// Requests of nodes for approval of commands that are logged per minute.
-pub const NODE_REQUESTS_LOGGED: u32 = 10;
+/// Pending requests for commands of nodes, and for more rights of a paired device, that are logged
+/// per minute.
+pub const REQUESTS_LOGGED: u32 = 10;
 /// Refusals logged per minute; further ones are only counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.

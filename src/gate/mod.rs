@@ -28,6 +28,7 @@ pub mod device;
 pub mod facts;
 pub mod ids;
 pub mod limits;
+pub mod lookalikes;
 pub mod net;
 pub mod origin;
 pub mod pairing_requests;

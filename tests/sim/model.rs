@@ -364,6 +364,8 @@ pub struct Model {
     next_flush: u64,
     /// Number of jobs given to the disk.
     pub tickets: u64,
+    /// The same before the present event.
+    pub tickets_before: u64,
     /// Ids that the gateway drew while it handled the event.
     pub drawn: VecDeque<[u8; 16]>,
     token_of: fn(Who, usize, u32) -> String,
@@ -430,6 +432,7 @@ impl Model {
             next_tick: 0,
             next_flush: 0,
             tickets: 0,
+            tickets_before: 0,
             drawn: VecDeque::new(),
             token_of,
         }
@@ -564,11 +567,13 @@ impl Model {
                 self.welcome(conn, admit, false, now);
                 return None;
             }
-            Place::Grows(slot) | Place::New(slot) => (Some(self.tickets), Some((slot, dev))),
+            Place::Grows(slot) | Place::New(slot) => (None, Some((slot, dev))),
         };
-        if let Some((slot, dev)) = &change {
-            self.change(*slot, dev.clone());
-        }
+        let written = change.as_ref().map(|(slot, dev)| self.change(*slot, dev.clone()));
+        let wait = match &admit.place {
+            Place::Grows(_) | Place::New(_) => written,
+            _ => wait,
+        };
         match wait {
             Some(_) if !writable => {
                 _ = self.answers.insert(conn, Answer::Refused { pending: None })
@@ -1025,8 +1030,7 @@ impl Model {
                 self.due.insert((conn, id.to_string()), Due::Failed);
                 return None;
             }
-            let ticket = self.tickets;
-            self.change(*slot, dev.clone());
+            let ticket = self.change(*slot, dev.clone());
             self.waiting.push_back((ticket, Then::Answer(conn, id.to_string(), after)));
         }
         change
@@ -1264,17 +1268,22 @@ impl Model {
 
     // --- the disk --------------------------------------------------------------------------------
 
-    fn change(&mut self, slot: usize, dev: Option<Dev>) {
+    /// Changes a record in memory. Returns the ticket of the job that writes it: a job of the
+    /// present event that the disk does not have yet is used again.
+    fn change(&mut self, slot: usize, dev: Option<Dev>) -> u64 {
         let there = &mut self.slots[slot];
         let fresh = Flight { count: 0, last: 0, durable: None, perhaps: BTreeSet::new() };
         let flight = there.flight.get_or_insert(fresh);
         if flight.count == 0 {
             flight.durable = there.mem.clone();
         }
-        (flight.count, flight.last) = (flight.count + 1, self.tickets);
+        if flight.count == 0 || flight.last < self.tickets_before {
+            (flight.count, flight.last) = (flight.count + 1, self.tickets);
+            self.tickets += 1;
+        }
         flight.perhaps.extend(flight.durable.iter().chain(&dev).map(|dev| dev.who));
         there.mem = dev;
-        self.tickets += 1;
+        flight.last
     }
 
     /// For a device that is gone from memory but may still be in the file, returns the ticket to
@@ -1290,8 +1299,8 @@ impl Model {
         if flight.count > 0 {
             return Some((flight.last, None));
         }
-        let (ticket, dev) = (self.tickets, self.slots[at].mem.clone());
-        self.change(at, dev.clone());
+        let dev = self.slots[at].mem.clone();
+        let ticket = self.change(at, dev.clone());
         Some((ticket, Some((at, dev))))
     }
 
@@ -1351,8 +1360,12 @@ impl Model {
         self.waiting = rest;
         for (_, then) in due {
             match then {
-                Then::Connect(conn, truth) if well => more.extend(self.connect(conn, &truth, now)),
-                Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, false, now)),
+                Then::Connect(conn, truth) if well => {
+                    replace(&mut more, self.connect(conn, &truth, now))
+                }
+                Then::Connect(conn, truth) => {
+                    replace(&mut more, self.settled(conn, &truth, false, now))
+                }
                 Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
                 Then::Answer(conn, id, after) => {
                     self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });
@@ -1480,6 +1493,15 @@ pub fn uuid(mut bytes: [u8; 16]) -> String {
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Adds a change, in the place of an earlier one of the same record.
+fn replace(changes: &mut Vec<Change>, change: Option<Change>) {
+    let Some((slot, dev)) = change else { return };
+    match changes.iter_mut().find(|(other, _)| *other == slot) {
+        Some(earlier) => earlier.1 = dev,
+        None => changes.push((slot, dev)),
+    }
 }
 
 /// Returns the number of records that a change counts as: its own, and those that later admissions

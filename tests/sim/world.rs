@@ -494,6 +494,7 @@ impl World {
         }
         let gateway = self.gateway.as_mut().expect("a gateway runs");
         let mut ticket = self.model.tickets;
+        self.model.tickets_before = ticket;
         let mut jobs = Vec::new();
         while let Some(job) = gateway.next_job() {
             let change = |(slot, device): &(gatelet::gate::ids::Slot, Option<Device>)| {

@@ -135,8 +135,8 @@ pub struct Gateway {
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
     pub(super) admission_log: AdmissionLog,
-    /// Requests of nodes for approval of commands that were logged.
-    pub(super) node_requests_logged: PerMinute,
+    /// Pending requests that were logged.
+    pub(super) requests_logged: PerMinute,
     /// Nodes for which a warning about their commands was logged.
     pub(super) node_warnings: HourlyWarnings<DeviceId>,
     /// Networks and the reasons of their rejected requests for which a warning was logged.
@@ -180,7 +180,7 @@ impl Gateway {
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
             admission_log: AdmissionLog::new(now.at),
-            node_requests_logged: PerMinute::new(now.at),
+            requests_logged: PerMinute::new(now.at),
             node_warnings: HourlyWarnings::default(),
             request_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),

@@ -3,11 +3,12 @@
 
 use super::attempt::Attempt;
 use super::Gateway;
-use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
+use crate::gate::device::Device;
+use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
-use crate::gate::pairing_requests::RequestContent;
+use crate::gate::pairing_requests::{PairingRequest, RequestContent};
 use crate::gate::policy::Registration;
-use crate::gate::scopes::Scopes;
+use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
 use crate::gate::surface::Surface;
 use crate::rpc::nodes::{request_ended, requested, requested_surface, ConnectedNode};
@@ -121,11 +122,18 @@ impl Gateway {
             replaced.iter().flat_map(|old| request_ended(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
+            let known = self.devices.find(&device).map(|(_, known)| known);
+            self.requests_logged.end_minute(now.at);
+            if let Some(known) = known.filter(|_| self.requests_logged.add(limits::REQUESTS_LOGGED))
+            {
+                let command = &self.runtime_config.command;
+                log::info!("{}; run `{command} devices approve {id}`", more_rights(known, request));
+            }
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.nodes.registry.get(&device)));
-            self.node_requests_logged.end_minute(now.at);
-            if self.node_requests_logged.add(limits::NODE_REQUESTS_LOGGED) {
+            self.requests_logged.end_minute(now.at);
+            if self.requests_logged.add(limits::REQUESTS_LOGGED) {
                 let command = &self.runtime_config.command;
                 log::info!(
                     "node {} declares commands that need approval; run `{command} nodes approve {id}`",
@@ -160,4 +168,15 @@ impl Gateway {
             self.apply_effects(failed.into_iter().collect(), now);
         }
     }
+}
+
+/// Describes the request of a paired device for more rights.
+fn more_rights(known: &Device, request: &PairingRequest) -> String {
+    let rights = |roles: Roles, scopes: Scopes| {
+        let names = roles.iter().map(Role::name).chain(scopes.iter().map(Scope::name));
+        names.collect::<Vec<_>>().join(",")
+    };
+    let (device, name) = (known.id.short(), known.shown_name());
+    let (has, asked) = (rights(known.roles, known.scopes), rights(request.roles, request.scopes));
+    format!("device {device} ({name:?}) is already paired, has {has}, asks for {asked}")
 }
