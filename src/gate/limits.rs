@@ -158,9 +158,10 @@ pub const REPORT_TEXT_LEN: usize = 160;
 /// Kinds of admissions logged per minute: by client, role, rule and network. Further admissions are
 /// only counted.
 pub const ADMISSIONS_LOGGED: usize = 60;
-/// Pending requests for commands of nodes, and for more rights of a paired device, that are logged
-/// per minute.
+/// Lines logged per minute about commands of nodes, and about paired devices that ask for more.
 pub const REQUESTS_LOGGED: u32 = 10;
+/// Lines logged per minute about connections that the gateway had to end.
+pub const CLOSES_LOGGED: u32 = 10;
 /// Refusals logged per minute; further ones are only counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.

@@ -13,10 +13,12 @@ use super::gateway::{Event, Gateway};
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
 use super::os::hourly_warnings::HourlyWarnings;
+use super::os::line_limit::PerMinute;
 use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
+use crate::gate::limits;
 
 /// Shared part of a running gateway. Used on one thread.
 pub struct Shared {
@@ -36,6 +38,8 @@ pub struct Shared {
     /// Reads files of `gateway.controlUi.root`.
     pub file_offload: Offload,
     next_conn: Cell<u64>,
+    /// Connections that the gateway ended and logged.
+    closes_logged: RefCell<PerMinute>,
     /// Peers for which a warning about proxy headers was logged.
     proxy_warnings: RefCell<HourlyWarnings<IpAddr>>,
 }
@@ -44,7 +48,9 @@ impl Shared {
     /// Creates the shared state of a gateway. Returns it with the jobs for the disk thread.
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
         let (jobs, job_receiver) = unbounded();
+        let closes_logged = RefCell::new(PerMinute::new(clock.now().at));
         let shared = Shared {
+            closes_logged,
             gateway: RefCell::new(gateway),
             clock,
             jobs,
@@ -133,6 +139,20 @@ impl Shared {
         let copy = check.clone();
         let proof = self.signature_offload.run(move || copy.verify()).await;
         proof.unwrap_or_else(|| check.verify())
+    }
+
+    /// Logs a warning about a connection that the gateway ends, up to [`limits::CLOSES_LOGGED`] per
+    /// minute. A client that reconnects and does not read must not fill the log.
+    pub fn warn_of_close(&self, conn: ConnId, peer: IpAddr, reason: &str) {
+        let mut logged = self.closes_logged.borrow_mut();
+        let count = logged.end_minute(self.now().at).unwrap_or(0);
+        let left_out = count.saturating_sub(limits::CLOSES_LOGGED);
+        if left_out > 0 {
+            log::warn!("{left_out} more connections were closed and not logged");
+        }
+        if logged.add(limits::CLOSES_LOGGED) {
+            log::warn!("conn={conn} peer={peer} is closed: {reason}");
+        }
     }
 
     /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being

@@ -8,6 +8,7 @@ use crate::gate::ids::{ConnId, Millis};
 use crate::gate::limits;
 use crate::gate::refusal::Rule;
 use crate::rpc::RejectionRecord;
+use crate::server::os::line_limit::PerMinute;
 
 /// Returns the fields at the start of each log line about an attempt. Headers chosen by the client
 /// are quoted and have no control characters.
@@ -36,30 +37,6 @@ pub(super) fn attempt_fields(
 pub(in crate::server) struct RefusalLog {
     recent: VecDeque<RejectionRecord>,
     logged: PerMinute,
-}
-
-/// Number of events in the current minute.
-pub(in crate::server) struct PerMinute {
-    minute: Millis,
-    count: u32,
-}
-
-impl PerMinute {
-    pub fn new(now: Millis) -> PerMinute {
-        PerMinute { minute: now, count: 0 }
-    }
-
-    /// Starts the next minute if the current one is over. Returns the number of events in it.
-    pub fn end_minute(&mut self, now: Millis) -> Option<u32> {
-        (now.since(self.minute) >= 60_000)
-            .then(|| std::mem::replace(self, PerMinute::new(now)).count)
-    }
-
-    /// Counts an event. Returns whether there were at most `max` in this minute.
-    pub fn add(&mut self, max: u32) -> bool {
-        self.count = self.count.saturating_add(1);
-        self.count <= max
-    }
 }
 
 impl RefusalLog {

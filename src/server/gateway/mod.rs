@@ -40,12 +40,13 @@ use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
-use self::log_line::{PerMinute, RefusalLog};
+use self::log_line::RefusalLog;
 use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
+use super::os::line_limit::PerMinute;
 use super::runtime_config::RuntimeConfig;
 use crate::gate::budget::Budget;
 use crate::gate::facts::{Phase, Protocol};
@@ -135,10 +136,8 @@ pub struct Gateway {
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
     pub(super) admission_log: AdmissionLog,
-    /// Pending requests that were logged.
+    /// Lines about pending requests and nodes that were logged.
     pub(super) requests_logged: PerMinute,
-    /// Nodes for which a warning about their commands was logged.
-    pub(super) node_warnings: HourlyWarnings<DeviceId>,
     /// Networks and the reasons of their rejected requests for which a warning was logged.
     request_warnings: HourlyWarnings<([u8; 8], Bad)>,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
@@ -181,7 +180,6 @@ impl Gateway {
             refusal_log: RefusalLog::new(now.at),
             admission_log: AdmissionLog::new(now.at),
             requests_logged: PerMinute::new(now.at),
-            node_warnings: HourlyWarnings::default(),
             request_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),

@@ -78,9 +78,9 @@ impl Gateway {
         }
     }
 
-    /// Logs a warning about a node, once an hour.
+    /// Logs a warning about a node.
     fn warn_of_node(&mut self, conn: ConnId, device: DeviceId, reason: &str, now: Now) {
-        if self.node_warnings.add(device, now.at) {
+        if self.may_log_request(now) {
             log::warn!("conn={conn} node {} {reason}", device.short());
         }
     }
@@ -110,11 +110,20 @@ impl Gateway {
         .unwrap_or(Surface::NONE)
     }
 
+    /// Returns whether a line about a request or a node is to be logged. A node that reconnects in a
+    /// loop must not fill the log; the requests are also listed.
+    fn may_log_request(&mut self, now: Now) -> bool {
+        self.requests_logged.end_minute(now.at);
+        self.requests_logged.add(limits::REQUESTS_LOGGED)
+    }
+
     /// Creates or renews a pending request, and notifies clients that can approve it.
     pub(super) fn add_pending_request(&mut self, content: RequestContent, now: Now) -> RequestId {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (content.device, !content.roles.is_empty());
+        let is_notable = !content.surface.is_empty() || self.devices.find(&device).is_some();
         let (id, replaced) = self.pairing_requests.add(content, fresh, now.at, now.wall);
+        let may_log = id == fresh && is_notable && self.may_log_request(now);
         let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
             return id;
         };
@@ -123,17 +132,14 @@ impl Gateway {
         if for_device {
             events.push(crate::rpc::pair_requested(request));
             let known = self.devices.find(&device).map(|(_, known)| known);
-            self.requests_logged.end_minute(now.at);
-            if let Some(known) = known.filter(|_| self.requests_logged.add(limits::REQUESTS_LOGGED))
-            {
+            if let Some(known) = known.filter(|_| may_log) {
                 let command = &self.runtime_config.command;
                 log::info!("{}; run `{command} devices approve {id}`", more_rights(known, request));
             }
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.nodes.registry.get(&device)));
-            self.requests_logged.end_minute(now.at);
-            if self.requests_logged.add(limits::REQUESTS_LOGGED) {
+            if may_log {
                 let command = &self.runtime_config.command;
                 log::info!(
                     "node {} declares commands that need approval; run `{command} nodes approve {id}`",

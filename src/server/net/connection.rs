@@ -273,7 +273,7 @@ impl<T: Transport> ClientSession<T> {
         match last {
             SocketEvent::Closing(code, reason) => {
                 if self.send_queue.is_aborted() {
-                    log::warn!("conn={conn} peer={peer} is closed: {reason}");
+                    self.guard.shared.warn_of_close(conn, peer, &reason);
                 }
                 Box::pin(self.socket.close(code, &reason, CloseMode::AwaitAnswer)).await;
             }

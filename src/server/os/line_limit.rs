@@ -1,5 +1,6 @@
-//! Bounds the growth of the log, whatever causes its lines.
+//! Bounds the growth of the log, whatever causes its lines, and the number of some of them.
 
+use crate::gate::ids::Millis;
 use crate::gate::limits;
 
 /// Lines logged in the current minute.
@@ -33,6 +34,31 @@ impl LineLimit {
             self.left_out += 1;
         }
         fits
+    }
+}
+
+/// Number of events in the current minute.
+pub struct PerMinute {
+    minute: Millis,
+    count: u32,
+}
+
+impl PerMinute {
+    /// Creates a count without events.
+    pub fn new(now: Millis) -> PerMinute {
+        PerMinute { minute: now, count: 0 }
+    }
+
+    /// Starts the next minute if the current one is over. Returns the number of events in it.
+    pub fn end_minute(&mut self, now: Millis) -> Option<u32> {
+        (now.since(self.minute) >= 60_000)
+            .then(|| std::mem::replace(self, PerMinute::new(now)).count)
+    }
+
+    /// Counts an event. Returns whether there were at most `max` in this minute.
+    pub fn add(&mut self, max: u32) -> bool {
+        self.count = self.count.saturating_add(1);
+        self.count <= max
     }
 }
 

@@ -3,7 +3,7 @@
 pub mod clock;
 pub(super) mod host_info;
 pub(super) mod hourly_warnings;
-mod line_limit;
+pub(super) mod line_limit;
 mod log_file;
 pub(super) mod logger;
 #[cfg(windows)]
