@@ -78,7 +78,7 @@ impl PairingRequest {
     ) -> (RequestId, Option<PairingRequest>) {
         let (roles, scopes) = (self.roles.with(ask.roles), self.scopes.with(ask.scopes));
         // of a node and an app with the same key, the node describes the device
-        let is_described = ask.roles.contains(Role::Node) || !self.roles.contains(Role::Node);
+        let is_described = is_node(ask.roles, &ask.surface) || !is_node(self.roles, &self.surface);
         let about = if is_described { ask.about } else { self.about.clone() };
         let is_different = roles != self.roles
             || scopes != self.scopes
@@ -99,6 +99,11 @@ impl PairingRequest {
     fn is_valid(&self, now: Millis) -> bool {
         now.since(self.renewed) < limits::PENDING_MS
     }
+}
+
+/// Returns whether a request is that of a node.
+fn is_node(roles: Roles, surface: &Surface) -> bool {
+    roles.contains(Role::Node) || !surface.is_empty()
 }
 
 /// All pending requests, in the order in which their devices first asked.

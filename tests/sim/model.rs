@@ -193,6 +193,8 @@ pub struct Truth {
     /// The rate limiter rejected the attempt, so the credential was not checked.
     pub unread: bool,
     pub commands: BTreeSet<String>,
+    /// Client id.
+    pub client: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,6 +218,8 @@ pub struct Member {
     pub commands: BTreeSet<String>,
     /// Whether this is the command line of the gateway's machine.
     command: bool,
+    /// Client id.
+    client: &'static str,
 }
 
 impl Member {
@@ -235,6 +239,8 @@ pub struct Pend {
     pub roles: u8,
     pub scopes: u16,
     pub commands: BTreeSet<String>,
+    /// Client id, which the owner sees.
+    client: &'static str,
     renewed: u64,
 }
 
@@ -705,6 +711,7 @@ impl Model {
             v4,
             method,
             commands: truth.commands.clone(),
+            client: truth.client,
             command: who.is_none()
                 && [&truth.token, &truth.password]
                     .into_iter()
@@ -905,7 +912,7 @@ impl Model {
         let token = token.map(|dev| (self.token_of)(dev.who, role, dev.tokens[role].1));
         self.members.insert(conn, member.clone());
         if let (Some(who), true) = (who, admit.ask != 0 && !admit.by_code) {
-            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), now);
+            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), member.client, now);
         }
         if let (Some(who), NODE) = (who, role) {
             self.nodes.retain(|(_, known)| *known != who);
@@ -930,15 +937,16 @@ impl Model {
             self.pending
                 .retain(|pend| pend.who != who || pend.roles != 0 || !is_pending(pend, now));
         } else {
-            let commands = member.commands.clone();
-            self.ask_for(who, 0, 0, commands, now);
+            let (commands, client) = (member.commands.clone(), member.client);
+            self.ask_for(who, 0, 0, commands, client, now);
         }
     }
 
     fn ask_in(&mut self, truth: &Truth, scopes: u16, now: u64) -> String {
         let (who, role) = (truth.who.unwrap(), truth.role.unwrap());
         let commands = if role == NODE { truth.commands.clone() } else { BTreeSet::new() };
-        self.ask_for(who, 1 << role, wanted(scopes, truth.v4.unwrap(), role), commands, now)
+        let scopes = wanted(scopes, truth.v4.unwrap(), role);
+        self.ask_for(who, 1 << role, scopes, commands, truth.client, now)
     }
 
     fn ask_for(
@@ -947,6 +955,7 @@ impl Model {
         roles: u8,
         scopes: u16,
         commands: BTreeSet<String>,
+        client: &'static str,
         now: u64,
     ) -> String {
         let id = uuid(
@@ -956,8 +965,16 @@ impl Model {
         );
         self.pending.retain(|pend| is_pending(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
+            let is_node =
+                |roles: u8, commands: &BTreeSet<String>| roles & 2 != 0 || !commands.is_empty();
+            let client = match is_node(roles, &commands) || !is_node(old.roles, &old.commands) {
+                true => client,
+                false => old.client,
+            };
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
-                || !commands.is_subset(&old.commands);
+                || !commands.is_subset(&old.commands)
+                || client != old.client;
+            old.client = client;
             // a request that was read is never extended under the same id
             old.id = if more { id } else { old.id.clone() };
             (old.roles, old.scopes, old.renewed) = (old.roles | roles, old.scopes | scopes, now);
@@ -972,7 +989,8 @@ impl Model {
                 (0..self.pending.len()).min_by_key(|at| self.pending[*at].renewed).unwrap();
             self.pending.remove(oldest);
         }
-        self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, renewed: now });
+        let renewed = now;
+        self.pending.push(Pend { id: id.clone(), who, roles, scopes, commands, client, renewed });
         id
     }
 

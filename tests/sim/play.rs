@@ -259,6 +259,7 @@ impl World {
             scopes: if role == model::NODE { 0 } else { scopes },
             control_ui: client == "openclaw-control-ui",
             commands,
+            client,
             ..Truth::default()
         };
         truth = on_way(truth, way);
@@ -858,6 +859,7 @@ impl World {
             role: Some(model::OPERATOR),
             scopes: model::ADMIN,
             token: Some(self.model.rules.control.clone()),
+            client: "cli",
             ..Truth::default()
         };
         let truth = on_way(truth, &LOCAL);
