@@ -21,6 +21,7 @@ use async_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
+use crate::gate::text::is_invisible;
 use crate::wire::base64;
 use crate::wire::frames::{self, FromGateway};
 use crate::wire::json;
@@ -172,9 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// a peer cannot control the terminal.
 pub fn clean(text: &str) -> String {
     let is_unsafe = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        char.is_control() || is_invisible(char) || matches!(char, '\u{2028}' | '\u{2029}')
     };
     text.chars().map(|char| if is_unsafe(char) { '\u{fffd}' } else { char }).collect()
 }

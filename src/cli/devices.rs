@@ -3,7 +3,9 @@
 use super::args::{action, Command};
 use super::context::Context;
 use super::device_access::{DeviceAccess, DeviceOperations};
-use super::format::{ago, items, name, number, or_dash, short, text, texts, truth, Grid};
+use super::format::{
+    ago, items, name, number, or_dash, resembled, short, text, texts, truth, Grid,
+};
 use super::output::{parse_answer, CommandError, CommandResult, Output};
 use super::select::{self, Listed};
 use crate::gate::ids::Role;
@@ -123,8 +125,15 @@ impl Devices {
         let mut access = context.device_access()?;
         let text = access.operations().list()?;
         let list = parse_answer(&text)?;
-        let (pending, paired) =
+        let (mut pending, paired) =
             (select::entries(&list, "pending"), select::entries(&list, "paired"));
+        for entry in &mut pending {
+            // the owner's name for a device comes before the name that it gives itself
+            let known = paired.iter().find(|known| known.device == entry.device);
+            if let Some(known) = known.filter(|known| !known.name.is_empty()) {
+                entry.name.clone_from(&known.name);
+            }
+        }
         Ok(Devices { access, pending, paired })
     }
 
@@ -298,7 +307,10 @@ fn table(context: &Context, list: &Value<'_>) -> String {
     let paired: Vec<Value<'_>> = items(list, "paired").collect();
     if !pending.is_empty() {
         let mut grid = Grid::new(&["REQUEST", "DEVICE", "NAME", "REQUESTS", "ADDRESS", "RECEIVED"]);
-        pending.iter().for_each(|value| grid.row(pending_row(context, value)));
+        for value in &pending {
+            let is_same = |known: &&Value<'_>| text(known, "deviceId") == text(value, "deviceId");
+            grid.row(pending_row(context, value, paired.iter().find(is_same)));
+        }
         out.push_str(&style.bold("waiting for approval"));
         out.push('\n');
         out.push_str(&grid.text(style));
@@ -318,17 +330,36 @@ fn table(context: &Context, list: &Value<'_>) -> String {
     out
 }
 
-fn pending_row(context: &Context, value: &Value<'_>) -> Vec<String> {
+fn pending_row(context: &Context, value: &Value<'_>, known: Option<&Value<'_>>) -> Vec<String> {
     let request = text(value, "requestId");
     let request = request.split('-').next().unwrap_or_default();
+    let asked = match known {
+        Some(known) => {
+            format!("already paired, has {}, asks for {}", rights(known), rights(value))
+        }
+        None => rights(value),
+    };
     vec![
         request.to_string(),
         short(&text(value, "deviceId")).to_string(),
-        or_dash(name(value)),
-        rights(value),
+        pending_name(value, known),
+        asked,
         or_dash(text(value, "remoteIp")),
         ago(number(value, "ts"), context.now),
     ]
+}
+
+/// Returns the name of a device that asks: the owner's label first, then the name that the device
+/// gives itself, and whether that looks like the name of another device.
+fn pending_name(value: &Value<'_>, known: Option<&Value<'_>>) -> String {
+    let own = name(value);
+    let label = known.map(|known| text(known, "label")).unwrap_or_default();
+    let shown = match label.as_str() {
+        "" => or_dash(own),
+        label if label == own => own,
+        label => format!("{label} (calls itself {own:?})"),
+    };
+    shown + &resembled(value)
 }
 
 fn paired_row(context: &Context, value: &Value<'_>) -> Vec<String> {

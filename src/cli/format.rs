@@ -45,6 +45,15 @@ pub fn name(value: &Value<'_>) -> String {
     found.unwrap_or_default().into_owned()
 }
 
+/// Returns the warning that the name of a pending request looks like that of another device; empty
+/// if it does not.
+pub fn resembled(value: &Value<'_>) -> String {
+    value.get("resembles").map_or(String::new(), |other| {
+        let (name, id) = (text(&other, "name"), text(&other, "deviceId"));
+        format!(" (looks like the name of another device: {name}, {})", short(&id))
+    })
+}
+
 /// Replaces an empty text by a dash.
 pub fn or_dash(text: String) -> String {
     if text.is_empty() {

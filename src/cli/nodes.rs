@@ -7,7 +7,9 @@
 use super::args::{action, Command};
 use super::context::Context;
 use super::device_access::{call, remove_node, DeviceAccess, DeviceOperations};
-use super::format::{ago, clean, items, name, number, or_dash, short, text, texts, truth, Grid};
+use super::format::{
+    ago, clean, items, name, number, or_dash, resembled, short, text, texts, truth, Grid,
+};
 use super::output::{parse_answer, parse_params, CommandError, CommandResult, Output};
 use super::select::{self, Listed};
 use crate::client::{in_ms, GatewayClient};
@@ -268,7 +270,8 @@ fn request(context: &Context, request: &Value<'_>) -> String {
     let what = commands(items(request, "commands").count());
     let what = if what.is_empty() { "pairing" } else { &what };
     let id = text(request, "requestId");
-    format!("{what}: {} nodes approve {}", context.command(), first_digits(&id))
+    let approve = format!("{} nodes approve {}", context.command(), first_digits(&id));
+    format!("{what}: {approve}{}", resembled(request))
 }
 
 fn first_digits(request: &str) -> &str {

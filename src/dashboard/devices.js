@@ -1,6 +1,6 @@
 // Devices view: pending requests, paired devices, and details of this browser and the gateway.
 // Never identifies a device by its name alone: the key's fingerprint is shown beside it.
-import { ask, askText, buildHead, button, decisions, drawHead, facts, listCard, make, nameOf, shortId, shortScopes, since, spaced, span } from "./dom.js";
+import { ask, askText, buildHead, button, decisions, drawHead, facts, listCard, make, nameOf, resembled, shortId, shortScopes, since, spaced, span } from "./dom.js";
 
 const FILTER_FROM = 8;
 
@@ -74,8 +74,12 @@ function drawPending(row, one) {
     row.append(buildHead(3, 2), decisions(app, "device.pair", one.requestId, called(one), pending.heading, app.refreshDevices));
     row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
   }
-  const asked = one.isRepair && "paired, requests more";
-  drawRow(row, one, [[asked, "wait"]], [one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`]);
+  const known = app.devices.paired.find(({ deviceId }) => deviceId === one.deviceId);
+  const asked = known && `already paired, has ${rights(known)}, asks for ${rights(one)}`;
+  // The owner's label comes before the name that the device gives itself.
+  const shown = known?.label ? { ...one, label: known.label } : one;
+  const own = nameOf(shown) !== nameOf(one) && `calls itself \u201c${nameOf(one)}\u201d`;
+  drawRow(row, shown, [[asked, "wait"], [resembled(one), "bad"]], [own, one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`]);
 }
 
 // --- paired devices
@@ -137,6 +141,11 @@ function liveRoles({ roles = [], revokedRoles = [] }) {
 // --- rows
 
 const called = (one) => `${nameOf(one)}, ${shortId(one.deviceId)}`;
+
+/** Returns roles and scopes in words. */
+function rights(one) {
+  return [...(one.roles ?? [one.role]), shortScopes(one.scopes)].filter(Boolean).join(", ");
+}
 
 function drawRow(row, one, tags, details) {
   const rotated = Math.max(...(one.tokens ?? []).map((token) => token.generation));

@@ -274,10 +274,15 @@ export function bits(line, words) {
   shown.forEach((text, at) => setText(line.children[at] ?? line.appendChild(make("span")), text));
 }
 
-/** Returns the name of a device, client or presence entry, without direction marks. */
+/** Returns the name of a device, client or presence entry, without invisible characters. */
 export function nameOf(one) {
   const name = one.label ?? one.operatorLabel ?? one.displayName ?? one.host ?? one.clientId ?? "";
-  return name.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "").trim() || "unnamed";
+  return name.replace(/[\p{Cf}\p{Default_Ignorable_Code_Point}]/gu, "").trim() || "unnamed";
+}
+
+/** Returns the warning that the name of a pending request looks like that of another device. */
+export function resembled({ resembles }) {
+  return resembles && `looks like the name of another device: ${nameOf({ displayName: resembles.name })}, ${shortId(resembles.deviceId)}`;
 }
 
 export function shortScopes(scopes) {

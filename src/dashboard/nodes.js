@@ -1,6 +1,6 @@
 // Nodes view: nodes with their commands, pending requests, and invocation of commands. Never shows
 // an answer as markup, or at unlimited length.
-import { ask, askText, buildHead, busy, button, card, commandNode, decisions, drawHead, facts, field, hintNodes, listCard, make, nameOf, setText, shortId, showFailure, since, span, timeOfDay } from "./dom.js";
+import { ask, askText, buildHead, busy, button, card, commandNode, decisions, drawHead, facts, field, hintNodes, listCard, make, nameOf, resembled, setText, shortId, showFailure, since, span, timeOfDay } from "./dom.js";
 
 const REFRESH_AFTER_MS = 300;
 /** Time that the gateway may need in addition to the node's timeout. */
@@ -117,7 +117,7 @@ function drawPending(row, one) {
     row.querySelector(".chips").className = "chips told";
   }
   const what = one.commands.length ? "Approval permits these commands:" : "Requests approval and offers no commands.";
-  drawHead(row, one, one.nodeId, [], [[one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`], [what]]);
+  drawHead(row, one, one.nodeId, [[resembled(one), "bad"]], [[one.platform, one.version, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`], [what]]);
   drawChips(row, "", one.commands, (command) => [make("code", { textContent: command }), ` ${meaning(command)}`]);
 }
 

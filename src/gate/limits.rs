@@ -167,6 +167,13 @@ pub const PRESENCE_OF_ONE: usize = 8;
 pub const REPORT_MS: u64 = 300_000;
 /// Maximum length of one text in such a report; longer texts are truncated.
 pub const REPORT_TEXT_LEN: usize = 160;
+/// Kinds of admissions logged per minute: by client, role, rule and network. Further admissions are
+/// only counted.
+pub const ADMISSIONS_LOGGED: usize = 60;
+/// Lines logged per minute about commands of nodes, and about paired devices that ask for more.
+pub const REQUESTS_LOGGED: u32 = 10;
+/// Lines logged per minute about connections that the gateway had to end.
+pub const CLOSES_LOGGED: u32 = 10;
 /// Refusals logged per minute; further ones are only counted.
 pub const REFUSALS_LOGGED: u32 = 60;
 /// Refusals kept for `gatelet explain --last`.
@@ -392,8 +399,33 @@ pub const LOG_LEN: u64 = 1024 * 1024;
 pub const LOG_LINES: usize = 512;
 /// Maximum number of bytes of log lines kept in memory.
 pub const LOG_BYTES: usize = 128 * 1024;
+/// Part of [`LOG_LINES`] that is kept for warnings and errors, so that other lines do not displace
+/// them.
+pub const LOG_WARNINGS: usize = LOG_LINES / 4;
+/// Same as [`LOG_WARNINGS`], of [`LOG_BYTES`].
+pub const LOG_WARNING_BYTES: usize = LOG_BYTES / 4;
+/// Maximum number of bytes of information lines logged in a minute, and of warnings and errors. At
+/// the levels `debug` and `trace` the log has no limit.
+pub const LOG_BYTES_PER_MINUTE: usize = 48 * 1024;
 /// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
+
+// --- changes by admitted clients ----------------------------------------------------------------
+
+/// Time in which changes are counted.
+pub const CHANGES_WINDOW_MS: u64 = 60_000;
+/// Maximum number of changes of one client by one method in [`CHANGES_WINDOW_MS`] (protocol 4: 30
+/// in 60 s).
+pub const CHANGES_OF_METHOD: usize = 30;
+/// Number of bytes written for a changed record: both replicas.
+pub const CHANGE_LEN: usize = 2 * RECORD_LEN;
+/// Maximum number of bytes written for one client in [`CHANGES_WINDOW_MS`]. Together with the log
+/// lines about the client they stay below 50 kB, because SD cards wear out.
+pub const CHANGE_BYTES_OF_ONE: usize = 22 * CHANGE_LEN;
+/// Same as [`CHANGE_BYTES_OF_ONE`], over all clients but the command line of this machine.
+pub const CHANGE_BYTES: usize = 10 * CHANGE_BYTES_OF_ONE;
+/// Maximum number of changes counted at the same time, over all clients.
+pub const CHANGES: usize = 1024;
 
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(
@@ -446,3 +478,8 @@ const _: () = assert!(
 const _: () = assert!(EXEC_APPROVAL_MS_V4 <= EXEC_APPROVAL_MS_MAX);
 const _: () = assert!(INVOKES_OF_ONE <= SEND_QUEUE_FRAMES && INVOKES_OF_ONE <= INVOKES);
 const _: () = assert!(PARAMS < JSON_KEYS, "duplicate keys of a closed object are always detected");
+const _: () = assert!(CHANGE_BYTES_OF_ONE < 50_000 && CHANGE_BYTES_OF_ONE < CHANGE_BYTES);
+const _: () = assert!(
+    REFUSALS_LOGGED as usize * 640 < LOG_BYTES_PER_MINUTE,
+    "refusals of usual length are all logged"
+);

@@ -29,6 +29,7 @@ pub mod device;
 pub mod facts;
 pub mod ids;
 pub mod limits;
+pub mod lookalikes;
 pub mod net;
 pub mod no_connect;
 pub mod origin;

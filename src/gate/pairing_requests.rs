@@ -2,9 +2,10 @@
 //! bounded in number, expiring.
 //!
 //! A device has at most one request. Asking again renews it and keeps its id, so that a command
-//! copied by the owner stays valid. Asking for more gives the request a new id, so that an approval
-//! never grants more than the owner could read. Roles and scopes accumulate; of the surface only
-//! the newest counts, because a node offers only that.
+//! copied by the owner stays valid. Asking for more, or under another name, platform or client id,
+//! gives the request a new id, so that an approval never grants anything else than what the owner
+//! could read. Roles and scopes accumulate; of the surface only the newest counts, because a node
+//! offers only that.
 //!
 //! A network has a share of the list. A request beyond it evicts the one of the same network that
 //! was renewed least recently, and among those renewed in the same millisecond the one that was
@@ -38,6 +39,12 @@ impl About {
     /// Returns the key of the client's network; that of the address 0.0.0.0 for this machine.
     fn network(&self) -> [u8; 8] {
         self.remote.map_or([0; 8], net::network)
+    }
+
+    /// Returns whether the owner would see the same name, platform and client.
+    fn is_shown_as(&self, other: &About) -> bool {
+        (&self.name, &self.platform, &self.family) == (&other.name, &other.platform, &other.family)
+            && (&self.client_id, &self.client_mode) == (&other.client_id, &other.client_mode)
     }
 }
 
@@ -73,8 +80,8 @@ impl PairingRequest {
         }
     }
 
-    /// Renews the request and adds what `ask` contains. If that is more than before, gives it the
-    /// id `fresh` and returns its old state.
+    /// Renews the request and adds what `ask` contains. If that is more than before, or shown
+    /// differently, gives it the id `fresh` and returns its old state.
     fn merge(
         &mut self,
         ask: RequestContent,
@@ -83,13 +90,18 @@ impl PairingRequest {
         wall: WallMs,
     ) -> (RequestId, Option<PairingRequest>) {
         let (roles, scopes) = (self.roles.with(ask.roles), self.scopes.with(ask.scopes));
-        let more =
-            roles != self.roles || scopes != self.scopes || !self.surface.covers(&ask.surface);
-        let replaced = more.then(|| self.clone());
-        if more {
+        // of a node and an app with the same key, the node describes the device
+        let is_described = is_node(ask.roles, &ask.surface) || !is_node(self.roles, &self.surface);
+        let about = if is_described { ask.about } else { self.about.clone() };
+        let is_different = roles != self.roles
+            || scopes != self.scopes
+            || !self.surface.covers(&ask.surface)
+            || !self.about.is_shown_as(&about);
+        let replaced = is_different.then(|| self.clone());
+        if is_different {
             (self.id, self.asked) = (fresh, wall);
         }
-        (self.roles, self.scopes, self.about, self.known) = (roles, scopes, ask.about, ask.known);
+        (self.roles, self.scopes, self.about, self.known) = (roles, scopes, about, ask.known);
         if !ask.surface.is_empty() {
             self.surface = ask.surface;
         }
@@ -106,6 +118,11 @@ impl PairingRequest {
     }
 }
 
+/// Returns whether a request is that of a node.
+fn is_node(roles: Roles, surface: &Surface) -> bool {
+    roles.contains(Role::Node) || !surface.is_empty()
+}
+
 /// No request may be evicted for another one.
 struct NoPlace;
 
@@ -114,8 +131,8 @@ struct NoPlace;
 pub struct Added {
     /// Id of the request of the device.
     pub id: RequestId,
-    /// Request that this one ended: the older one of the same device if this one asks for more, or
-    /// an evicted one.
+    /// Request that this one ended: the older one of the same device if this one asks for more or
+    /// is shown differently, or an evicted one.
     pub ended: Option<PairingRequest>,
 }
 
@@ -157,8 +174,8 @@ impl PairingRequests {
 
     /// Adds the request of a device, or renews and extends the existing one.
     ///
-    /// A new request, or one that asks for more than before, gets the id `fresh`. Returns `None` if
-    /// there is no place for the request.
+    /// A new request, or one that asks for more than before or is shown differently, gets the id
+    /// `fresh`. Returns `None` if there is no place for the request.
     pub fn add(
         &mut self,
         ask: RequestContent,
@@ -361,6 +378,27 @@ mod tests {
             "the operator app of the same device"
         );
         assert_eq!(ask(offering(&["robot.walk"]), 5), (id(4), walk, operator, Role::Operator));
+    }
+
+    #[test]
+    fn changed_description_gets_a_new_id() {
+        let mut pairing_requests = PairingRequests::new();
+        let mut ask = |name: &str, roles: Role, n: u16| {
+            let about = About { name: crate::gate::text::clip(name), ..About::default() };
+            let roles = Roles::of(roles);
+            let content = RequestContent { about, roles, ..ask(1, Scopes::of(Scope::Read)) };
+            let added = pairing_requests.add(content, id(n), Millis(0), WallMs(0)).unwrap();
+            let Added { id, ended } = added;
+            let shown = pairing_requests.get(id, Millis(0)).map(|one| one.about.name.to_string());
+            (id, ended.map(|old| old.about.name.to_string()), shown.unwrap())
+        };
+        let old = |name: &str| Some(name.to_string());
+        assert_eq!(ask("Phone", Role::Operator, 1), (id(1), None, "Phone".into()));
+        assert_eq!(ask("Phone", Role::Operator, 2), (id(1), None, "Phone".into()));
+        assert_eq!(ask("Kitchen", Role::Operator, 3), (id(3), old("Phone"), "Kitchen".into()));
+        assert_eq!(ask("Shed", Role::Node, 4), (id(4), old("Kitchen"), "Shed".into()));
+        // the app beside the node changes nothing
+        assert_eq!(ask("Kitchen", Role::Operator, 5), (id(4), None, "Shed".into()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use crate::gate::device::{Device, Provenance};
 use crate::gate::ids::{DeviceId, PublicKey, Role, Roles, WallMs};
+use crate::gate::lookalikes::skeleton;
 use crate::gate::pairing_requests::{About, PairingRequest};
 use crate::gate::scopes::Scopes;
 use crate::gate::surface::Surface;
@@ -28,8 +29,14 @@ pub fn list(
 ) {
     pending.sort_by_key(|request| Reverse(request.asked));
     paired.sort_by_key(|device| Reverse(device.approved));
+    let names = if pending.is_empty() { Names::default() } else { Names::of(&paired) };
     o.arr("pending", |list| {
-        pending.iter().for_each(|request| list.item_obj(|o| pending_fields(o, request)))
+        for request in pending {
+            list.item_obj(|o| {
+                pending_fields(o, request);
+                names.write_resembled(o, request);
+            });
+        }
     });
     o.arr("paired", |list| {
         for device in paired {
@@ -41,6 +48,34 @@ pub fn list(
             });
         }
     });
+}
+
+/// Names of paired devices, as they look.
+#[derive(Default)]
+pub struct Names<'a>(Vec<(String, &'a Device)>);
+
+impl<'a> Names<'a> {
+    /// Collects the labels and names of these devices.
+    pub fn of(devices: &[&'a Device]) -> Names<'a> {
+        let names = |device: &&'a Device| {
+            let device = *device;
+            [&device.label, &device.name].map(|name| (skeleton(name).collect::<String>(), device))
+        };
+        Names(devices.iter().flat_map(names).filter(|(name, _)| !name.is_empty()).collect())
+    }
+
+    /// Writes the paired device whose name looks like that of another device that asks, as the
+    /// field `resembles`, a name of gatelet's own. Writes nothing if there is none.
+    pub fn write_resembled(&self, o: &mut Writer<'_>, request: &PairingRequest) {
+        let name: String = skeleton(&request.about.name).collect();
+        let found = self.0.iter().find(|(one, device)| *one == name && device.id != request.device);
+        if let Some((_, device)) = found {
+            o.obj("resembles", |o| {
+                o.shown("deviceId", &device.id);
+                o.str("name", device.shown_name());
+            });
+        }
+    }
 }
 
 /// Writes a paired device as fields of an open object.

@@ -10,11 +10,12 @@ use super::{Audience, Call, Effect, Failure, Reply};
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, RequestId, Role, Roles, Slot, WallMs};
+use crate::gate::limits;
 use crate::gate::pairing_requests::PairingRequest;
 use crate::gate::refusal::Close;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::table::Vacancy;
-use crate::gate::text::clip;
+use crate::gate::text::{clip, Text};
 use crate::store::tokens::device_token;
 use crate::wire::json::object;
 
@@ -101,14 +102,14 @@ pub fn remove(call: &mut Call<'_>, params: ByDevice) -> Result<Reply, Failure> {
 
 /// Handles `device.pair.rename {deviceId, label}` (protocol 4: at most 64 characters).
 pub fn rename(call: &mut Call<'_>, params: DeviceRename) -> Result<Reply, Failure> {
-    let (slot, mut device) =
+    let (slot, device) =
         find(call, &params.device_id, "device pairing rename denied", "unknown deviceId")?;
-    device.label = clip(&params.label);
-    if device.label.is_empty() {
+    let label = clip(&params.label);
+    if label.is_empty() {
         return Err(Failure::invalid("label required"));
     }
-    let reply = Reply::json(&answers::DeviceRenamed { device_id: device.id, label: &device.label });
-    Ok(reply.changing(slot, Some(device)).with(vec![changed()]))
+    let reply = Reply::json(&answers::DeviceRenamed { device_id: device.id, label: &label });
+    Ok(labeled(reply, slot, device, label))
 }
 
 /// Handles `device.token.rotate {deviceId, role, scopes?}`: issues a new token; the old one is
@@ -157,11 +158,30 @@ pub fn revoke(call: &mut Call<'_>, params: TokenRevoke) -> Result<Reply, Failure
     let role = Role::parse(&params.role)
         .filter(|role| known.contains(*role))
         .ok_or_else(|| Failure::invalid(denied))?;
-    device.revoke(role);
+    let is_revoked = !device.roles.contains(role);
+    if !is_revoked {
+        device.revoke(role);
+    }
     let id = device.id;
     let answer = answers::TokenRevoked { device_id: id, role: role.name(), at: call.now.wall.0 };
+    let reply = Reply::json(&answer).changing(slot, Some(device));
+    if is_revoked {
+        return Ok(reply);
+    }
     let close = Effect::Close { device: id, roles: Roles::of(role), why: Close::DeviceRevoked };
-    Ok(Reply::json(&answer).changing(slot, Some(device)).with(vec![close, changed()]))
+    Ok(reply.with(vec![close, changed()]))
+}
+
+/// Sets the label of a device, as the change of a reply. The same label has no effects.
+pub(super) fn labeled(
+    reply: Reply,
+    slot: Slot,
+    mut device: Device,
+    label: Text<{ limits::NAME_LEN }>,
+) -> Reply {
+    let effects = if device.label == label { Vec::new() } else { vec![changed()] };
+    device.label = label;
+    reply.changing(slot, Some(device)).with(effects)
 }
 
 /// Returns the event that a device waits for approval.

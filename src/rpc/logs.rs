@@ -2,8 +2,10 @@
 //!
 //! Every line of a run has a number, and a cursor is the number of the next line. The numbers start
 //! at a value that other runs are unlikely to use, so that a cursor from before a restart is
-//! recognized. At most [`limits::LOG_LINES`] lines and [`limits::LOG_BYTES`] bytes are kept.
-//! Nothing here reads a file.
+//! recognized. At most [`limits::LOG_LINES`] lines and [`limits::LOG_BYTES`] bytes are kept, a part
+//! of them for warnings and errors alone. Nothing here reads a file.
+
+use std::collections::VecDeque;
 
 use nanoserde::SerJson;
 
@@ -12,12 +14,11 @@ use super::{answers, Call, Failure, Reply};
 use crate::gate::limits;
 use crate::gate::text::cut;
 
-/// Last lines of the log.
+/// Last lines of the log, warnings and errors apart from the others.
 #[derive(Clone)]
 pub struct Log {
-    /// Lines as in `2026-11-22T19:20:00Z info listening`, the oldest first.
-    lines: Vec<String>,
-    bytes: usize,
+    warnings: Lines,
+    others: Lines,
     /// Number of the first line of this run.
     first: u64,
     /// Number of the next line.
@@ -28,47 +29,84 @@ pub struct Log {
 
 impl Log {
     /// Log without lines.
-    pub const EMPTY: Log =
-        Log { lines: Vec::new(), bytes: 0, first: 0, next: 0, place: String::new() };
+    pub const EMPTY: Log = Log {
+        warnings: Lines::EMPTY,
+        others: Lines::EMPTY,
+        first: 0,
+        next: 0,
+        place: String::new(),
+    };
 
     /// Sets the number of the first line.
     pub fn begin(&mut self, first: u64) {
-        self.first = first;
-        self.next = first + self.lines.len() as u64;
+        let shift = first.wrapping_sub(self.first);
+        (self.first, self.next) = (first, self.next.wrapping_add(shift));
+        for lines in [&mut self.warnings, &mut self.others] {
+            lines.complete_from = lines.complete_from.wrapping_add(shift);
+            lines.lines.iter_mut().for_each(|line| line.0 = line.0.wrapping_add(shift));
+        }
     }
 
     /// Adds a line, `time level message`, and removes the oldest lines above the limits.
     pub fn push(&mut self, line: &str) {
         let line = cut(line, limits::LOG_LINE_LEN);
-        self.bytes += line.len();
-        self.lines.push(line.to_string());
-        self.next += 1;
-        let mut old = 0;
-        while self.bytes > limits::LOG_BYTES || self.lines.len() - old > limits::LOG_LINES {
-            self.bytes -= self.lines[old].len();
-            old += 1;
+        let level = line.split(' ').nth(1).unwrap_or_default();
+        let (lines, bytes) = (limits::LOG_WARNINGS, limits::LOG_WARNING_BYTES);
+        if matches!(level, "warn" | "error") {
+            self.warnings.push(self.next, line, lines, bytes);
+        } else {
+            let (lines, bytes) = (limits::LOG_LINES - lines, limits::LOG_BYTES - bytes);
+            self.others.push(self.next, line, lines, bytes);
         }
-        self.lines.drain(..old);
+        self.next += 1;
     }
 
-    /// Returns the number of the oldest line that is kept.
-    fn oldest(&self) -> u64 {
-        self.next - self.lines.len() as u64
+    /// Returns the number from which all lines are kept.
+    fn complete_from(&self) -> u64 {
+        self.first.max(self.warnings.complete_from).max(self.others.complete_from)
     }
 
-    /// Returns the last lines, at most `lines` of them and at most `bytes` bytes. One line is
-    /// returned even if it is longer.
-    fn last(&self, lines: u64, mut bytes: u64) -> &[String] {
-        let mut from = self.lines.len();
-        while from > 0 && ((self.lines.len() - from) as u64) < lines {
-            let len = self.lines[from - 1].len() as u64;
-            if len > bytes && from < self.lines.len() {
+    /// Returns the last lines with at least this number, at most `lines` of them and at most
+    /// `bytes` bytes. One line is returned even if it is longer.
+    fn last(&self, from: u64, lines: u64, mut bytes: u64) -> Vec<&str> {
+        let kept = self.warnings.lines.iter().chain(&self.others.lines);
+        let mut kept: Vec<_> = kept.filter(|(number, _)| *number >= from).collect();
+        kept.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let mut last = Vec::new();
+        for (_, line) in kept.into_iter().take(usize::try_from(lines).unwrap_or(usize::MAX)) {
+            let len = line.len() as u64;
+            if len > bytes && !last.is_empty() {
                 break;
             }
             bytes = bytes.saturating_sub(len);
-            from -= 1;
+            last.push(line.as_str());
         }
-        &self.lines[from..]
+        last.reverse();
+        last
+    }
+}
+
+/// Lines with their numbers, the oldest first, as in `2026-11-22T19:20:00Z info listening`.
+#[derive(Clone)]
+struct Lines {
+    lines: VecDeque<(u64, String)>,
+    bytes: usize,
+    /// Number after the last line that was removed.
+    complete_from: u64,
+}
+
+impl Lines {
+    const EMPTY: Lines = Lines { lines: VecDeque::new(), bytes: 0, complete_from: 0 };
+
+    /// Adds a line, and removes the oldest ones above the limits.
+    fn push(&mut self, number: u64, line: &str, max_lines: usize, max_bytes: usize) {
+        self.bytes += line.len();
+        self.lines.push_back((number, line.to_string()));
+        while self.bytes > max_bytes || self.lines.len() > max_lines {
+            let Some((number, line)) = self.lines.pop_front() else { return };
+            self.bytes -= line.len();
+            self.complete_from = number + 1;
+        }
     }
 }
 
@@ -77,14 +115,13 @@ pub fn tail(call: &mut Call<'_>, params: LogsTail) -> Result<Reply, Failure> {
     let cursor = params.cursor;
     let (limit, max_bytes) = (params.limit.unwrap_or(500), params.max_bytes.unwrap_or(250_000));
     let log = call.log;
-    let known = cursor.filter(|cursor| (log.oldest()..=log.next).contains(cursor));
-    let new = log.next - known.unwrap_or(log.oldest());
-    let lines = log.last(limit.min(new), max_bytes);
+    let known = cursor.filter(|cursor| (log.complete_from()..=log.next).contains(cursor));
+    let lines = log.last(known.unwrap_or(log.first), limit, max_bytes);
     let left_out = log.next - lines.len() as u64 > known.unwrap_or(log.first);
     Ok(Reply::json(&answers::LogLines {
         file: if log.place.is_empty() { "the gateway's memory" } else { &log.place },
         cursor: log.next,
-        size: log.bytes,
+        size: log.warnings.bytes + log.others.bytes,
         lines: lines.iter().map(|line| shown(line)).collect(),
         truncated: left_out,
         reset: cursor.is_some() && known.is_none(),
@@ -114,28 +151,61 @@ mod tests {
         log
     }
 
+    const OTHERS: usize = limits::LOG_LINES - limits::LOG_WARNINGS;
+
     #[test]
     fn log_is_bounded_by_lines_and_bytes() {
-        let log = some(limits::LOG_LINES as u64 + 3);
-        assert_eq!((log.lines.len(), log.lines[0].as_str()), (limits::LOG_LINES, "t info line 3"));
-        assert_eq!(log.bytes, log.lines.iter().map(String::len).sum::<usize>());
+        let log = some(OTHERS as u64 + 3);
+        let lines = &log.others.lines;
+        assert_eq!((lines.len(), lines[0].1.as_str()), (OTHERS, "t info line 3"));
+        assert_eq!(log.others.bytes, lines.iter().map(|(_, line)| line.len()).sum::<usize>());
+        assert_eq!(log.complete_from(), 1003);
         let mut log = Log::EMPTY;
-        (0..2 * limits::LOG_LINES).for_each(|_| log.push(&"x".repeat(2 * limits::LOG_LINE_LEN)));
-        assert_eq!(log.lines[0].len(), limits::LOG_LINE_LEN);
+        let long = "x".repeat(2 * limits::LOG_LINE_LEN);
+        for level in ["info", "warn"] {
+            (0..2 * limits::LOG_LINES).for_each(|_| log.push(&format!("t {level} {long}")));
+        }
+        assert_eq!(log.others.lines[0].1.len(), limits::LOG_LINE_LEN);
+        let (warnings, others) = (log.warnings.lines.len(), log.others.lines.len());
+        assert_eq!(log.warnings.bytes + log.others.bytes, limits::LOG_BYTES);
+        assert_eq!(warnings + others, limits::LOG_BYTES / limits::LOG_LINE_LEN);
+        assert_eq!(log.next, 4 * limits::LOG_LINES as u64);
+    }
+
+    #[test]
+    fn other_lines_do_not_displace_warnings() {
+        let mut log = some(5);
+        log.push("t warn refuse");
+        (0..10_000).for_each(|number| log.push(&format!("t info line {number}")));
+        log.push("t error disk");
+        let all = log.last(log.first, 5000, 1_000_000);
+        assert_eq!(all.len(), OTHERS + 2);
         assert_eq!(
-            (log.bytes, log.lines.len()),
-            (limits::LOG_BYTES, limits::LOG_BYTES / limits::LOG_LINE_LEN)
+            (all[0], all[1], all[OTHERS + 1]),
+            ("t warn refuse", "t info line 9616", "t error disk")
         );
-        assert_eq!(log.next, 2 * limits::LOG_LINES as u64);
+        // a cursor is known only if no line after it is missing
+        assert_eq!(log.complete_from(), log.next - 1 - OTHERS as u64);
+        assert_eq!(log.last(log.next - 2, 5000, 1_000_000), ["t info line 9999", "t error disk"]);
+    }
+
+    #[test]
+    fn lines_before_the_begin_of_a_run_are_numbered_with_it() {
+        let mut log = Log::EMPTY;
+        log.push("t info early");
+        log.begin(1000);
+        log.push("t info late");
+        assert_eq!((log.first, log.next, log.complete_from()), (1000, 1002, 1000));
+        assert_eq!(log.last(1001, 9, 1000), ["t info late"]);
     }
 
     #[test]
     fn last_returns_the_newest_lines_and_at_least_one() {
         let log = some(5);
-        assert_eq!(log.last(2, 1000), ["t info line 3", "t info line 4"]);
-        assert_eq!(log.last(100, 30), ["t info line 3", "t info line 4"]);
-        assert_eq!(log.last(100, 1), ["t info line 4"]);
-        assert!(log.last(0, 1000).is_empty() && some(0).last(9, 1000).is_empty());
+        assert_eq!(log.last(0, 2, 1000), ["t info line 3", "t info line 4"]);
+        assert_eq!(log.last(0, 100, 30), ["t info line 3", "t info line 4"]);
+        assert_eq!(log.last(0, 100, 1), ["t info line 4"]);
+        assert!(log.last(0, 0, 1000).is_empty() && some(0).last(0, 9, 1000).is_empty());
     }
 
     #[test]

@@ -138,6 +138,15 @@ pub enum Effect {
     /// Creates a request for approval of what the device offers as a node. Follows the approval of
     /// the device alone.
     RequestSurface(DeviceId),
+    /// Sets the wake words, and notifies all clients that may see them.
+    SetWakeWords(nodes::Triggers),
+}
+
+impl Effect {
+    /// Returns whether the effect is a change that the client asked for, in memory only.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Effect::RemoveRequest(_) | Effect::SetWakeWords(_))
+    }
 }
 
 /// Recipients of an event.
@@ -465,6 +474,11 @@ const METHODS: &[Method] = &[
     operator("gatelet.config", Scope::Read, parsed!(config::explain)).hidden(),
     operator("gatelet.refusals", Scope::Pairing, parsed!(gatelet::refusals)).hidden(),
 ];
+
+/// Returns the name of a method that this gateway serves itself.
+pub fn method_name(name: &str) -> Option<&'static str> {
+    METHODS.iter().map(|method| method.name).find(|known| *known == name)
+}
 
 /// Returns the methods that hello lists.
 pub fn advertised(protocol: Protocol) -> impl Iterator<Item = &'static str> {

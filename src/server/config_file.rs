@@ -46,6 +46,17 @@ pub struct FileResult {
     pub state: FileState,
     /// New runtime configuration and status, if the configuration changed.
     pub new: Option<Box<(RuntimeConfig, Status)>>,
+    /// Length of the file.
+    pub len: usize,
+    /// Number of bytes written.
+    pub written: usize,
+}
+
+impl FileWork {
+    /// Returns the number of bytes that a completed call has written.
+    pub fn written(&self) -> usize {
+        self.result.iter().flatten().map(|result| result.written).sum()
+    }
 }
 
 impl ConfigFile {
@@ -75,7 +86,8 @@ impl ConfigFile {
                 not_used: loaded.accepted_not_used,
                 ..state
             };
-            return Ok(FileResult { state, new: None });
+            let len = old.map_or(0, |text| text.len());
+            return Ok(FileResult { state, new: None, len, written: 0 });
         }
         self.write(request, old)
     }
@@ -103,12 +115,15 @@ impl ConfigFile {
         let mut state = self.state(Some(&changed.text), &loaded);
         let Some(config) = &loaded.config else { return Err(invalid(request, &state.errors)) };
         if patch && changed.paths.is_empty() {
-            return Ok(FileResult { state, new: None });
+            return Ok(FileResult { state, new: None, len: text.len(), written: 0 });
         }
         let secret = shared_secret(config, &self.start.paths)
             .map_err(|error| Failure::unavailable(error.to_string()))?;
+        let len = changed.text.len();
+        let mut written = 0;
         if old.as_ref() != Some(&changed.text) {
             self.store(old.as_deref(), &changed.text)?;
+            written = len.max(limits::CHANGE_LEN);
         }
         let warnings = state.warnings.iter().map(|problem| problem.to_string()).collect();
         state.paths = changed.paths;
@@ -119,7 +134,7 @@ impl ConfigFile {
             self.start.runtime_config(config, secret.as_ref()),
             self.start.status(config, secret.as_ref(), warnings),
         );
-        Ok(FileResult { state, new: Some(Box::new(new)) })
+        Ok(FileResult { state, new: Some(Box::new(new)), len, written })
     }
 
     /// Reads the file. Returns `None` if it does not exist.

@@ -82,6 +82,7 @@ pub fn run(loaded: Loaded, show: &mut dyn FnMut(&Page)) -> Result<(), StartError
     let in_force = start_context.in_force(&loaded.settings, &[], secret.as_ref());
     let file = ConfigFile::new(start_context, in_force);
     gateway.applied_hash = file.hash(loaded.text.as_ref().map(Secret::expose).unwrap_or_default());
+    gateway.config_len = loaded.text.as_ref().map_or(0, |text| text.expose().len());
     let (shared, jobs) = Shared::new(gateway, Box::new(clock));
     let served = runtime::run(async {
         let disk = start_disk_thread(shared.clone(), jobs, (opened.file, file))?;

@@ -13,16 +13,21 @@ use super::gateway::{Event, Gateway};
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
 use super::os::hourly_warnings::HourlyWarnings;
+use super::os::line_limit::PerMinute;
 use super::runtime::{within, Offload};
 use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::DeviceProof;
 use crate::gate::ids::{ConnId, Millis, Now};
+use crate::gate::limits;
 
 /// Shared part of a running gateway. Used on one thread.
 pub struct Shared {
     gateway: RefCell<Gateway>,
     clock: Box<dyn Clock>,
     jobs: Sender<DiskJob>,
+    /// Whether the disk thread has a job. Later ones wait in the gateway state, where they can be
+    /// merged.
+    is_disk_busy: Cell<bool>,
     /// Channel with a capacity of one, for a signal that a deadline is earlier than `timer_at`.
     /// Two signals count as one, and one that is sent before the task waits is not lost.
     deadline_signal: (Sender<()>, Receiver<()>),
@@ -33,6 +38,8 @@ pub struct Shared {
     /// Reads files of `gateway.controlUi.root`.
     pub file_offload: Offload,
     next_conn: Cell<u64>,
+    /// Connections that the gateway ended and logged.
+    closes_logged: RefCell<PerMinute>,
     /// Peers for which a warning about proxy headers was logged.
     proxy_warnings: RefCell<HourlyWarnings<IpAddr>>,
 }
@@ -42,10 +49,13 @@ impl Shared {
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
         let (jobs, job_receiver) = unbounded();
         let pre_auth = PreAuthConnections::new(gateway.connection_limits);
+        let closes_logged = RefCell::new(PerMinute::new(clock.now().at));
         let shared = Shared {
+            closes_logged,
             gateway: RefCell::new(gateway),
             clock,
             jobs,
+            is_disk_busy: Cell::new(false),
             deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
             pre_auth,
@@ -62,13 +72,16 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Passes an event to the gateway state. Then passes its jobs to the disk thread, and wakes the
-    /// clock's task as needed.
+    /// Passes an event to the gateway state. Then passes a job to the disk thread if it has none,
+    /// and wakes the clock's task as needed.
     pub fn dispatch(&self, event: Event) {
         let mut gateway = self.gateway.borrow_mut();
+        if matches!(event, Event::Committed { .. }) {
+            self.is_disk_busy.set(false);
+        }
         gateway.handle(event, self.now());
-        while let Some(job) = gateway.next_job() {
-            let _ = self.jobs.try_send(job);
+        if !self.is_disk_busy.get() {
+            self.send_job(&mut gateway);
         }
         if gateway.next_deadline() < self.timer_at.get() {
             let _ = self.deadline_signal.0.try_send(());
@@ -87,8 +100,18 @@ impl Shared {
         }
     }
 
-    /// Ends the jobs for the disk thread: none follow those that are already queued.
+    /// Passes the next job to the disk thread. Returns whether there was one.
+    fn send_job(&self, gateway: &mut Gateway) -> bool {
+        let job = gateway.next_job();
+        let is_sent = job.is_some_and(|job| self.jobs.try_send(job).is_ok());
+        self.is_disk_busy.set(is_sent || self.is_disk_busy.get());
+        is_sent
+    }
+
+    /// Passes all queued jobs to the disk thread, and ends them: none follow.
     pub fn end_jobs(&self) {
+        let mut gateway = self.gateway.borrow_mut();
+        while self.send_job(&mut gateway) {}
         self.jobs.close();
     }
 
@@ -117,6 +140,20 @@ impl Shared {
         let copy = check.clone();
         let proof = self.signature_offload.run(move || copy.verify()).await;
         proof.unwrap_or_else(|| check.verify())
+    }
+
+    /// Logs a warning about a connection that the gateway ends, up to [`limits::CLOSES_LOGGED`] per
+    /// minute. A client that reconnects and does not read must not fill the log.
+    pub fn warn_of_close(&self, conn: ConnId, peer: IpAddr, reason: &str) {
+        let mut logged = self.closes_logged.borrow_mut();
+        let count = logged.end_minute(self.now().at).unwrap_or(0);
+        let left_out = count.saturating_sub(limits::CLOSES_LOGGED);
+        if left_out > 0 {
+            log::warn!("{left_out} more connections were closed and not logged");
+        }
+        if logged.add(limits::CLOSES_LOGGED) {
+            log::warn!("conn={conn} peer={peer} is closed: {reason}");
+        }
     }
 
     /// Logs a warning, once per hour and peer, about a peer that sends proxy headers without being

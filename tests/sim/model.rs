@@ -196,6 +196,8 @@ pub struct Truth {
     pub commands: BTreeSet<String>,
     /// Address of the client, unless it is this machine.
     pub network: Option<IpAddr>,
+    /// Client id.
+    pub client: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,6 +220,10 @@ pub struct Member {
     pub method: Method,
     pub commands: BTreeSet<String>,
     pub network: Option<IpAddr>,
+    /// Whether this is the command line of the gateway's machine.
+    command: bool,
+    /// Client id.
+    client: &'static str,
 }
 
 impl Member {
@@ -238,6 +244,8 @@ pub struct Pend {
     pub scopes: u16,
     pub commands: BTreeSet<String>,
     network: Option<IpAddr>,
+    /// Client id, which the owner sees.
+    client: &'static str,
     renewed: u64,
     /// An operator was shown it and may be reading it until then.
     kept_until: u64,
@@ -306,9 +314,9 @@ pub enum Ask {
     NodeList,
     /// Node, command, and the mark in its parameters.
     Invoke(Who, String, u64),
-    /// Read or write of the configuration file.
+    /// Read of the configuration file, or a write of a text of this length.
     File {
-        writes: bool,
+        writes: Option<usize>,
     },
     /// Any other call.
     Other,
@@ -362,6 +370,9 @@ pub struct Model {
     /// Connected nodes, each device once.
     pub nodes: Vec<(u64, Who)>,
     waiting: VecDeque<(u64, Option<Who>, Then)>,
+    counted: Vec<Counted>,
+    /// Length of the configuration file when it was last read or written.
+    pub config_len: usize,
     pub answers: BTreeMap<u64, Answer>,
     pub due: BTreeMap<(u64, String), Due>,
     pub stopping: bool,
@@ -371,9 +382,28 @@ pub struct Model {
     next_flush: u64,
     /// Number of jobs given to the disk.
     pub tickets: u64,
+    /// The same before the present event.
+    pub tickets_before: u64,
     /// Ids that the gateway drew while it handled the event.
     pub drawn: VecDeque<[u8; 16]>,
     token_of: fn(Who, usize, u32) -> String,
+}
+
+/// Change that counts against the limits of its client.
+struct Counted {
+    by: Option<Who>,
+    method: &'static str,
+    bytes: usize,
+    at: u64,
+    /// Ticket of a write of the configuration file.
+    file: Option<u64>,
+}
+
+impl Counted {
+    fn until(&self) -> u64 {
+        let share = limits::CHANGE_BYTES_OF_ONE;
+        self.at + limits::CHANGES_WINDOW_MS * self.bytes.div_ceil(share).max(1) as u64
+    }
 }
 
 /// Change that the disk is asked to write.
@@ -388,6 +418,8 @@ pub struct Done {
     pub well: bool,
     /// New configuration, written by this job.
     pub rules: Option<Rules>,
+    /// Bytes of the configuration that this job wrote.
+    pub written: usize,
 }
 
 /// Reason why something that happened must not have happened.
@@ -408,6 +440,8 @@ impl Model {
             members: BTreeMap::new(),
             nodes: Vec::new(),
             waiting: VecDeque::new(),
+            counted: Vec::new(),
+            config_len: 0,
             answers: BTreeMap::new(),
             due: BTreeMap::new(),
             stopping: false,
@@ -416,6 +450,7 @@ impl Model {
             next_tick: 0,
             next_flush: 0,
             tickets: 0,
+            tickets_before: 0,
             drawn: VecDeque::new(),
             token_of,
         }
@@ -568,11 +603,13 @@ impl Model {
                 self.welcome(conn, admit, false, now);
                 return None;
             }
-            Place::Grows(slot) | Place::New(slot) => (Some(self.tickets), Some((slot, dev))),
+            Place::Grows(slot) | Place::New(slot) => (None, Some((slot, dev))),
         };
-        if let Some((slot, dev)) = &change {
-            self.change(*slot, dev.clone());
-        }
+        let written = change.as_ref().map(|(slot, dev)| self.change(*slot, dev.clone()));
+        let wait = match &admit.place {
+            Place::Grows(_) | Place::New(_) => written,
+            _ => wait,
+        };
         match wait {
             Some(_) if !writable => {
                 _ = self.answers.insert(conn, Answer::Refused { pending: None })
@@ -713,6 +750,11 @@ impl Model {
             method,
             commands: truth.commands.clone(),
             network: truth.network,
+            client: truth.client,
+            command: who.is_none()
+                && [&truth.token, &truth.password]
+                    .into_iter()
+                    .any(|text| text.as_ref() == Some(&rules.control)),
         };
         let proved = truth.who.filter(|_| truth.proof == Proof::Valid);
         let admit = |member: Member, place: Place, ask: u16, by_code: bool, dev: Option<Dev>| {
@@ -911,8 +953,8 @@ impl Model {
         let token = token.map(|dev| (self.token_of)(dev.who, role, dev.tokens[role].1));
         self.members.insert(conn, member.clone());
         if let (Some(who), true) = (who, admit.ask != 0 && !admit.by_code) {
-            let network = member.network;
-            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), (network, now));
+            let from = (member.network, member.client);
+            self.ask_for(who, 1 << role, admit.ask, BTreeSet::new(), from, now);
         }
         if let (Some(who), NODE) = (who, role) {
             self.nodes.retain(|(_, known)| *known != who);
@@ -937,8 +979,8 @@ impl Model {
             self.pending
                 .retain(|pend| pend.who != who || pend.roles != 0 || !is_pending(pend, now));
         } else {
-            let (commands, network) = (member.commands.clone(), member.network);
-            self.ask_for(who, 0, 0, commands, (network, now));
+            let from = (member.network, member.client);
+            self.ask_for(who, 0, 0, member.commands.clone(), from, now);
         }
     }
 
@@ -946,7 +988,7 @@ impl Model {
         let (who, role) = (truth.who.unwrap(), truth.role.unwrap());
         let commands = if role == NODE { truth.commands.clone() } else { BTreeSet::new() };
         let scopes = wanted(scopes, truth.v4.unwrap(), role);
-        self.ask_for(who, 1 << role, scopes, commands, (truth.network, now))
+        self.ask_for(who, 1 << role, scopes, commands, (truth.network, truth.client), now)
     }
 
     /// Makes a place for a request from this network. Returns whether there is one.
@@ -974,7 +1016,8 @@ impl Model {
         roles: u8,
         scopes: u16,
         commands: BTreeSet<String>,
-        (network, now): (Option<IpAddr>, u64),
+        (network, client): (Option<IpAddr>, &'static str),
+        now: u64,
     ) -> Option<String> {
         let kept_until = if self.has_approver() { now + limits::PENDING_SHOWN_MS } else { 0 };
         let id = uuid(
@@ -984,8 +1027,16 @@ impl Model {
         );
         self.pending.retain(|pend| is_pending(pend, now));
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
+            let is_node =
+                |roles: u8, commands: &BTreeSet<String>| roles & 2 != 0 || !commands.is_empty();
+            let client = match is_node(roles, &commands) || !is_node(old.roles, &old.commands) {
+                true => client,
+                false => old.client,
+            };
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
-                || !commands.is_subset(&old.commands);
+                || !commands.is_subset(&old.commands)
+                || client != old.client;
+            old.client = client;
             // a request that was read is never extended under the same id
             if more {
                 (old.id, old.kept_until) = (id, old.kept_until.max(kept_until));
@@ -1000,9 +1051,17 @@ impl Model {
         if !self.make_place(network, now) {
             return None;
         }
-        let (pend_id, renewed) = (id.clone(), now);
-        let pend = Pend { id: pend_id, who, roles, scopes, commands, network, renewed, kept_until };
-        self.pending.push(pend);
+        self.pending.push(Pend {
+            id: id.clone(),
+            who,
+            roles,
+            scopes,
+            commands,
+            network,
+            client,
+            renewed: now,
+            kept_until,
+        });
         Some(id)
     }
 
@@ -1020,24 +1079,87 @@ impl Model {
         if full {
             return None;
         }
-        if let Ask::File { .. } = ask {
+        if let Ask::File { writes } = ask {
+            let bytes = writes.map(|len| (len + self.config_len).max(limits::CHANGE_LEN));
+            if waits && bytes.is_some_and(|bytes| !self.count(&member, ask, bytes, now)) {
+                self.due.insert((conn, id.to_string()), Due::Failed);
+                return None;
+            }
+            let is_counted = writes.is_some() && waits && !member.command;
+            if let Some(counted) = self.counted.last_mut().filter(|_| is_counted) {
+                counted.file = Some(self.tickets);
+            }
             if waits {
                 let then = Then::File(conn, id.to_string());
                 self.waiting.push_back((self.tickets, member.who, then));
                 self.tickets += 1;
             }
         }
+        let is_noop = |(slot, dev): &&Change| {
+            matches!(ask, Ask::Rename(..) | Ask::Revoke(..)) && self.slots[*slot].mem == *dev
+        };
+        if let Some((slot, _)) = change.as_ref().filter(is_noop) {
+            match self.slots[*slot].flight.as_ref().filter(|flight| flight.count > 0) {
+                Some(flight) => {
+                    let then = Then::Answer(conn, id.to_string(), After::default());
+                    // behind those that wait for the same ticket already
+                    let at = self.waiting.partition_point(|(ticket, ..)| *ticket <= flight.last);
+                    self.waiting.insert(at, (flight.last, member.who, then));
+                }
+                None => _ = self.due.insert((conn, id.to_string()), Due::Ok),
+            }
+            return None;
+        }
         if let Some((slot, dev)) = &change {
             if let Some((_, change)) = dev.as_ref().and_then(|dev| self.before(dev.who)) {
                 self.due.insert((conn, id.to_string()), Due::Failed);
                 return change;
             }
-            let ticket = self.tickets;
-            self.change(*slot, dev.clone());
+            let bytes = records(self.slots[*slot].mem.as_ref(), dev.as_ref()) * limits::CHANGE_LEN;
+            if !self.count(&member, ask, bytes, now) {
+                self.due.insert((conn, id.to_string()), Due::Failed);
+                return None;
+            }
+            let ticket = self.change(*slot, dev.clone());
             let then = Then::Answer(conn, id.to_string(), after);
             self.waiting.push_back((ticket, member.who, then));
         }
         change
+    }
+
+    /// Counts a change. Returns whether the limits of the client allow it.
+    fn count(&mut self, member: &Member, ask: &Ask, bytes: usize, now: u64) -> bool {
+        if member.command {
+            return true;
+        }
+        let method = match ask {
+            Ask::Approve(_) | Ask::GiveBack(_) => "approve",
+            Ask::Reject(_) => "reject",
+            Ask::NodeApprove(_) => "node approve",
+            Ask::NodeReject(_) => "node reject",
+            Ask::Remove(_) => "remove",
+            Ask::NodeRemove(_) => "node remove",
+            Ask::Rename(..) => "rename",
+            Ask::Rotate(..) => "rotate",
+            Ask::Revoke(..) => "revoke",
+            _ => "file",
+        };
+        let share = limits::CHANGE_BYTES_OF_ONE;
+        self.counted.retain(|one| now < one.until());
+        let own = |one: &&Counted| one.by == member.who;
+        let of_method = self.counted.iter().filter(own).filter(|one| one.method == method).count();
+        let used: usize = self.counted.iter().filter(own).map(|one| one.bytes).sum();
+        let all: usize = self.counted.iter().map(|one| one.bytes.min(share)).sum();
+        let fits_own = bytes == 0 || used == 0 || used + bytes <= share;
+        let fits_all = bytes.min(share) <= limits::CHANGE_BYTES.saturating_sub(all);
+        if of_method >= limits::CHANGES_OF_METHOD
+            || !fits_own
+            || !fits_all && bytes > 0 && method != "revoke"
+        {
+            return false;
+        }
+        self.counted.push(Counted { by: member.who, method, bytes, at: now, file: None });
+        true
     }
 
     fn judge(&mut self, member: &Member, ask: &Ask, now: u64) -> (Due, Option<Change>, After) {
@@ -1049,7 +1171,7 @@ impl Model {
                 self.mark_shown(member, true, now);
                 return (Due::Open, None, none());
             }
-            Ask::File { writes: false } if member.v4 => READ,
+            Ask::File { writes: None } if member.v4 => READ,
             Ask::SetupCode(_) | Ask::File { .. } => ADMIN,
             _ => PAIRING,
         };
@@ -1145,6 +1267,9 @@ impl Model {
                 {
                     return failed;
                 }
+                if !self.count(member, ask, 0, now) {
+                    return failed;
+                }
                 self.pending.remove(at);
                 (Due::Ok, None, none())
             }
@@ -1201,6 +1326,9 @@ impl Model {
                         if (dev.roles | dev.revoked) & 1 << role == 0 {
                             return failed;
                         }
+                        if !dev.has(*role) {
+                            return changes(slot, dev);
+                        }
                         dev.revoke(*role);
                         (
                             Due::Waits,
@@ -1255,17 +1383,22 @@ impl Model {
 
     // --- the disk --------------------------------------------------------------------------------
 
-    fn change(&mut self, slot: usize, dev: Option<Dev>) {
+    /// Changes a record in memory. Returns the ticket of the job that writes it: a job of the
+    /// present event that the disk does not have yet is used again.
+    fn change(&mut self, slot: usize, dev: Option<Dev>) -> u64 {
         let there = &mut self.slots[slot];
         let fresh = Flight { count: 0, last: 0, durable: None, perhaps: BTreeSet::new() };
         let flight = there.flight.get_or_insert(fresh);
         if flight.count == 0 {
             flight.durable = there.mem.clone();
         }
-        (flight.count, flight.last) = (flight.count + 1, self.tickets);
+        if flight.count == 0 || flight.last < self.tickets_before {
+            (flight.count, flight.last) = (flight.count + 1, self.tickets);
+            self.tickets += 1;
+        }
         flight.perhaps.extend(flight.durable.iter().chain(&dev).map(|dev| dev.who));
         there.mem = dev;
-        self.tickets += 1;
+        flight.last
     }
 
     /// For a device that is gone from memory but may still be in the file, returns the ticket to
@@ -1281,8 +1414,8 @@ impl Model {
         if flight.count > 0 {
             return Some((flight.last, None));
         }
-        let (ticket, dev) = (self.tickets, self.slots[at].mem.clone());
-        self.change(at, dev.clone());
+        let dev = self.slots[at].mem.clone();
+        let ticket = self.change(at, dev.clone());
         Some((ticket, Some((at, dev))))
     }
 
@@ -1309,6 +1442,10 @@ impl Model {
     /// Handles the end of a job. Returns the connections that must be closed for it, and the
     /// changes to write next.
     pub fn done(&mut self, mut done: Done, now: u64) -> (Vec<u64>, Vec<Change>) {
+        let file = self.counted.iter_mut().find(|one| one.file == Some(done.ticket));
+        if let Some(counted) = file {
+            counted.bytes = done.written;
+        }
         let (flush, well) = (done.flush, done.well);
         for (slot, dev) in &done.changes {
             let slot = &mut self.slots[*slot];
@@ -1338,8 +1475,12 @@ impl Model {
         self.waiting = rest;
         for (_, _, then) in due {
             match then {
-                Then::Connect(conn, truth) if well => more.extend(self.connect(conn, &truth, now)),
-                Then::Connect(conn, truth) => more.extend(self.settled(conn, &truth, false, now)),
+                Then::Connect(conn, truth) if well => {
+                    replace(&mut more, self.connect(conn, &truth, now))
+                }
+                Then::Connect(conn, truth) => {
+                    replace(&mut more, self.settled(conn, &truth, false, now))
+                }
                 Then::Hello(conn, admit) => self.welcome(conn, *admit, well, now),
                 Then::Answer(conn, id, after) => {
                     self.due.insert((conn, id), if well { Due::Ok } else { Due::Failed });
@@ -1467,4 +1608,24 @@ pub fn uuid(mut bytes: [u8; 16]) -> String {
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Adds a change, in the place of an earlier one of the same record.
+fn replace(changes: &mut Vec<Change>, change: Option<Change>) {
+    let Some((slot, dev)) = change else { return };
+    match changes.iter_mut().find(|(other, _)| *other == slot) {
+        Some(earlier) => earlier.1 = dev,
+        None => changes.push((slot, dev)),
+    }
+}
+
+/// Returns the number of records that a change counts as: its own, and those that later admissions
+/// of the device may write because of it.
+fn records(old: Option<&Dev>, new: Option<&Dev>) -> usize {
+    let (Some(old), Some(new)) = (old, new) else { return if new.is_none() { 2 } else { 1 } };
+    let rotated = |role: usize| {
+        new.tokens[role].1 != old.tokens[role].1 && new.tokens[role].0 != new.tokens[role].1
+    };
+    let less = old.roles & !new.roles != 0 || old.scopes & !new.scopes != 0;
+    1 + usize::from(rotated(0) || rotated(1)) + usize::from(less)
 }

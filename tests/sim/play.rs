@@ -259,6 +259,7 @@ impl World {
             scopes: if role == model::NODE { 0 } else { scopes },
             control_ui: client == "openclaw-control-ui",
             commands,
+            client,
             ..Truth::default()
         };
         truth = on_way(truth, way);
@@ -635,14 +636,15 @@ impl World {
             35 if self.once_in(3) => {
                 let at = self.below(self.texts.len());
                 let raw = self.texts[at].0.clone();
+                let writes = Some(raw.len());
                 (
                     "file",
                     "config.set",
                     json!({ "raw": raw, "baseHash": self.config_hash() }),
-                    Ask::File { writes: true },
+                    Ask::File { writes },
                 )
             }
-            35 => ("file", "config.get", json!({}), Ask::File { writes: false }),
+            35 => ("file", "config.get", json!({}), Ask::File { writes: None }),
             36 => ("x", "device.pair.list", json!({ "surfaces": true }), Ask::List),
             _ => {
                 let method = [
@@ -858,6 +860,7 @@ impl World {
             role: Some(model::OPERATOR),
             scopes: model::ADMIN,
             token: Some(self.model.rules.control.clone()),
+            client: "cli",
             ..Truth::default()
         };
         let truth = on_way(truth, &LOCAL);

@@ -494,6 +494,7 @@ impl World {
         }
         let gateway = self.gateway.as_mut().expect("a gateway runs");
         let mut ticket = self.model.tickets;
+        self.model.tickets_before = ticket;
         let mut jobs = Vec::new();
         while let Some(job) = gateway.next_job() {
             let change = |(slot, device): &(gatelet::gate::ids::Slot, Option<Device>)| {
@@ -590,9 +591,13 @@ impl World {
         }
         let done = commit(self.file.as_mut().unwrap(), &job);
         self.disk.heal();
-        let mut rules = None;
+        let (mut rules, mut written) = (None, 0);
         if let Some(work) = &mut job.file {
             self.here.run(work);
+            written = work.written();
+            if let Some(Ok(done)) = &work.result {
+                self.model.config_len = done.len;
+            }
             if let Some(Ok(done)) = &mut work.result {
                 if let Some(new) = &mut done.new {
                     new.1.pid = 1;
@@ -616,7 +621,8 @@ impl World {
         let error = done.err().map(|error| error.to_string());
         let more = self.event(Event::Committed { job, error });
         let at = self.at;
-        let (closed, changes) = self.model.done(Done { ticket, changes, flush, well, rules }, at);
+        let (closed, changes) =
+            self.model.done(Done { ticket, changes, flush, well, rules, written }, at);
         self.expect(more, changes, "what waited for the disk");
         self.close_evicted();
         for conn in closed {

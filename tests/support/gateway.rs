@@ -64,6 +64,11 @@ impl Plan {
         self
     }
 
+    /// Makes the gateway log each admission, and everything else at the level `debug`.
+    pub fn talkative(self) -> Plan {
+        self.prefix(&["env", "GATELET_LOG=debug"])
+    }
+
     /// Returns the state directory.
     pub fn dir(&self) -> PathBuf {
         self.dir.0.join("state")

@@ -102,14 +102,13 @@ pub fn describe(call: &mut Call<'_>, params: ByNode) -> Result<Reply, Failure> {
 /// Handles `node.rename {nodeId, displayName}`: sets the owner's name for the node, which is stored
 /// with the device.
 pub fn rename(call: &mut Call<'_>, params: NodeRename) -> Result<Reply, Failure> {
-    let (slot, mut device) = devices::find_node(call, &params.node_id, "node rename denied")?;
-    device.label = clip(&params.display_name);
-    if device.label.is_empty() {
+    let (slot, device) = devices::find_node(call, &params.node_id, "node rename denied")?;
+    let label = clip(&params.display_name);
+    if label.is_empty() {
         return Err(Failure::invalid("displayName required"));
     }
-    let reply =
-        Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &device.label });
-    Ok(reply.changing(slot, Some(device)).with(vec![devices::changed()]))
+    let reply = Reply::json(&answers::NodeRenamed { node_id: device.id, display_name: &label });
+    Ok(devices::labeled(reply, slot, device, label))
 }
 
 pub(super) fn unknown_node() -> Failure {

@@ -32,15 +32,23 @@ pub fn list(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
     let mut pending: Vec<_> = call.pairing_requests.iter(call.now.at).filter(listed).collect();
     pending.sort_by_key(|request| std::cmp::Reverse(request.asked));
     let devices = call.devices.iter().map(|(_, device)| device);
-    let nodes = devices.filter(|device| device.roles.contains(Role::Node));
-    let mut paired: Vec<_> = nodes.filter(|device| may_manage(caller, &device.id)).collect();
+    let mut paired: Vec<_> = devices.filter(|device| may_manage(caller, &device.id)).collect();
+    let names = if pending.is_empty() {
+        device_json::Names::default()
+    } else {
+        device_json::Names::of(&paired)
+    };
+    paired.retain(|device| device.roles.contains(Role::Node));
     paired.sort_by_key(|device| std::cmp::Reverse(device.approved));
     let (protocol, registry) = (call.caller.protocol(), &call.nodes.registry);
     Ok(Reply::object(|o| {
         o.arr("pending", |list| {
             for request in pending {
                 let node = registry.get(&request.device);
-                list.item_obj(|o| request_fields(o, request, node, protocol));
+                list.item_obj(|o| {
+                    request_fields(o, request, node, protocol);
+                    names.write_resembled(o, request);
+                });
             }
         });
         o.arr("paired", |list| {

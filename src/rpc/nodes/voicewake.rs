@@ -11,7 +11,7 @@ use crate::wire::json::{self, Kind};
 use crate::wire::message::Params;
 
 /// Wake words; empty for the default ones.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq, Debug)]
 pub struct Triggers(Vec<String>);
 
 const USUAL: [&str; 3] = ["openclaw", "claude", "computer"];
@@ -47,6 +47,10 @@ pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
     let kept = texts
         .map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string())
         .filter(|word| !word.is_empty());
-    call.nodes.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
-    Ok(Reply::of(call.nodes.triggers.json()).with(vec![call.nodes.triggers.event()]))
+    let triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
+    let reply = Reply::of(triggers.json());
+    if triggers == call.nodes.triggers {
+        return Ok(reply);
+    }
+    Ok(reply.with(vec![Effect::SetWakeWords(triggers)]))
 }

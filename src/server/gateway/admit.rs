@@ -1,5 +1,6 @@
 //! Persists pairings and admits clients: the last stage of a handshake.
 
+use super::admission_log::AdmissionKind;
 use super::attempt::Attempt;
 use super::continuation::{Continuation, PendingAdmission};
 use super::decide::admitted;
@@ -9,6 +10,7 @@ use super::Gateway;
 use crate::gate::device::{Device, Provenance};
 use crate::gate::facts::{PairingSource, Unremembered};
 use crate::gate::ids::{ConnId, Now, Role, Slot};
+use crate::gate::net;
 use crate::gate::policy::Registration;
 use crate::gate::refusal::{Refusal, Rule};
 use crate::gate::scopes::Scopes;
@@ -159,7 +161,7 @@ impl Gateway {
             self.connections.admit(client, pending.attempt.client_name().as_str(), now.at);
             self.admitted_count += 1;
         }
-        self.log_admission(pending);
+        self.log_admission(client, pending, now);
         if is_new_presence {
             self.broadcast_presence();
         }
@@ -241,8 +243,7 @@ impl Gateway {
         hello.payload()
     }
 
-    fn log_admission(&mut self, pending: &PendingAdmission) {
-        // a command of this machine, such as `gatelet status`, is not what the owner looks for
+    fn log_admission(&mut self, client: &Admitted, pending: &PendingAdmission, now: Now) {
         if pending.is_command {
             self.counters.commands += 1;
         } else {
@@ -258,6 +259,20 @@ impl Gateway {
             Registration::Extend { .. } => "grown",
             Registration::Insert { .. } => "new",
         };
+        let kind = AdmissionKind {
+            holder: client.holder(),
+            role: admission.role,
+            rule: pending.rule,
+            network: net::network(pending.attempt.client_info.client),
+            remembered,
+        };
+        let is_new = matches!(admission.registration, Registration::Insert { .. });
+        // a command of this machine is not what the owner looks for
+        let is_shown = !pending.is_command && (is_new || self.admission_log.add(kind, now.at));
+        let level = if is_shown { log::Level::Info } else { log::Level::Debug };
+        if !log::log_enabled!(level) {
+            return;
+        }
         let fields = attempt_fields(
             pending.conn,
             pending.rule,
@@ -266,12 +281,13 @@ impl Gateway {
         );
         let method = admission.method.name();
         log::log!(
-            if pending.is_command { log::Level::Debug } else { log::Level::Info },
+            level,
             "admit {fields} role={} method={method} remembered={remembered}",
             admission.role.name()
         );
         if let Some(off) = pending.attempt.clock_skew {
-            log::info!(
+            log::log!(
+                level,
                 "conn={} device clock is off by {} s; no decision depends on it",
                 pending.conn,
                 off / 1000

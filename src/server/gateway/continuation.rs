@@ -1,6 +1,7 @@
 //! Actions that wait until a write is durable.
 
 use super::attempt::Attempt;
+use super::change_limiter::ChangeNumber;
 use crate::gate::ids::{ConnId, DeviceId, PublicKey};
 use crate::gate::policy::Admission;
 use crate::gate::refusal::Rule;
@@ -17,7 +18,7 @@ pub(super) enum Continuation {
     /// Answers the call and applies its effects.
     Answer { conn: ConnId, id: String, reply: Box<Reply> },
     /// Answers the call with the result of the operation on the configuration file.
-    File { conn: ConnId, id: String },
+    File { conn: ConnId, id: String, counted: Option<ChangeNumber> },
 }
 
 /// An admission whose hello response is not sent yet.

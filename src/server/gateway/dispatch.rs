@@ -1,17 +1,21 @@
 //! Handles requests of admitted clients, from the received frame to the response.
 
+use super::change_limiter::{ChangeLimit, ChangeNumber};
 use super::continuation::Continuation;
 use super::Gateway;
+use crate::gate::budget::Holder;
+use crate::gate::device::Device;
 use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::session::Admitted;
-use crate::rpc::{self, Call, Change, Failure, Log, Reply};
+use crate::rpc::{self, Call, Change, Effect, Failure, Log, Reply};
 use crate::server::config_file::FileWork;
 use crate::server::net::send_queue::Queued;
 use crate::server::os::host_info;
 use crate::server::os::logger;
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
+use crate::wire::json;
 
 impl Gateway {
     /// Handles a message of an admitted client. A message that is not JSON is ignored, and an
@@ -68,36 +72,103 @@ impl Gateway {
             random: &mut |bytes| entropy.fill(bytes),
         };
         match rpc::dispatch(&mut call, &request.method, request.params) {
-            Ok(reply) => self.handle_reply(conn, &request.id, reply, now),
+            Ok(reply) => self.handle_reply(conn, request, reply, now),
             Err(failure) => self.send_error(conn, &request.id, &failure),
         }
     }
 
     /// Answers a call, after its change is durable if it has one.
-    fn handle_reply(&mut self, conn: ConnId, id: &str, mut reply: Reply, now: Now) {
-        let (change, file) = (reply.change.take(), reply.file.take());
-        if change.is_none() && file.is_none() {
-            return self.send_reply(conn, id, reply, now);
-        }
+    fn handle_reply(&mut self, conn: ConnId, request: &Request<'_>, mut reply: Reply, now: Now) {
+        let id = &request.id;
         let client = self.connections.get(conn).and_then(|open| open.admitted.as_ref());
         let Some(holder) = client.map(Admitted::holder) else { return };
-        if !self.write_queue.has_share(holder) || self.is_placed_twice(change.as_ref()) {
+        let waits = reply.change.is_some() || reply.file.is_some();
+        let has_place = self.write_queue.has_share(holder);
+        if waits && (!has_place || self.is_placed_twice(reply.change.as_ref())) {
             let message = "too many changes of this client wait for the disk; retry shortly";
             return self.send_error(conn, id, &Failure::share(message, None));
         }
-        let id = id.to_string();
-        let (ticket, continuation) = match (change, file) {
-            (Some(Change { slot, device }), _) => (
-                self.write_queue.change(&mut self.devices, slot, device),
-                Continuation::Answer { conn, id, reply: Box::new(reply) },
-            ),
-            (None, Some(request)) => (
-                self.write_queue.file(Box::new(FileWork { request: *request, result: None })),
-                Continuation::File { conn, id },
-            ),
-            (None, None) => return,
+        let counted = match self.count_change(conn, &request.method, &reply, now) {
+            Ok(counted) => counted,
+            Err(failure) => return self.send_error(conn, id, &failure),
         };
-        self.write_queue.wait(ticket, holder, continuation);
+        if let Some(request) = reply.file.take() {
+            let work = Box::new(FileWork { request: *request, result: None });
+            let ticket = self.write_queue.file(work);
+            let id = id.to_string();
+            return self.write_queue.wait(ticket, holder, Continuation::File { conn, id, counted });
+        }
+        let is_unchanged = self.is_unchanged(&reply);
+        let ticket = reply.change.take().and_then(|Change { slot, device }| match is_unchanged {
+            true => self.write_queue.in_flight(slot),
+            false => Some(self.write_queue.change(&mut self.devices, slot, device)),
+        });
+        match ticket {
+            Some(ticket) => {
+                let (id, reply) = (id.to_string(), Box::new(reply));
+                self.write_queue.wait(ticket, holder, Continuation::Answer { conn, id, reply });
+            }
+            None => self.send_reply(conn, id, reply, now),
+        }
+    }
+
+    /// Returns whether a call changes a record to its present value and has no effects. Nothing is
+    /// written then; the answer waits only if that value is not durable yet.
+    fn is_unchanged(&self, reply: &Reply) -> bool {
+        let is_same = |change: &Change| self.devices.get(change.slot) == change.device.as_ref();
+        reply.effects.is_empty() && reply.change.as_ref().is_some_and(is_same)
+    }
+
+    /// Counts the change of a call against the limits of its client. The command line of this
+    /// machine has no limits: its user can write the files.
+    fn count_change(
+        &mut self,
+        conn: ConnId,
+        method: &str,
+        reply: &Reply,
+        now: Now,
+    ) -> Result<Option<ChangeNumber>, Failure> {
+        let cost = self.cost_of(reply);
+        let client = self.connections.get(conn).and_then(|open| open.admitted.as_ref());
+        let (Some(client), Some(method)) = (client, rpc::method_name(method)) else {
+            return Ok(None);
+        };
+        let holder = client.holder();
+        if holder == Holder::Local {
+            return Ok(None);
+        }
+        let limiter = &mut self.change_limiter;
+        let counted = match cost {
+            ChangeCost::Nothing => return Ok(None),
+            ChangeCost::Revocation(bytes) => {
+                limiter.count_revocation(holder, method, bytes, now.at)
+            }
+            ChangeCost::Bytes(bytes) => limiter.count(holder, method, bytes, now.at),
+        };
+        counted.map(Some).map_err(|limit| limit_failure(method, limit))
+    }
+
+    /// Returns the cost of the change of a call.
+    fn cost_of(&self, reply: &Reply) -> ChangeCost {
+        if self.is_unchanged(reply) {
+            return ChangeCost::Nothing;
+        }
+        if let Some(Change { slot, device }) = &reply.change {
+            return match (self.devices.get(*slot), device) {
+                (Some(old), Some(new)) => ChangeCost::of_record(old, new),
+                // the next pairing writes the record again
+                (_, None) => ChangeCost::Bytes(2 * limits::CHANGE_LEN),
+                (None, Some(_)) => ChangeCost::Bytes(limits::CHANGE_LEN),
+            };
+        }
+        match &reply.file {
+            Some(file) if file.operation.writes() => {
+                let len = file.raw.len() + self.config_len;
+                ChangeCost::Bytes(len.max(limits::CHANGE_LEN))
+            }
+            Some(_) => ChangeCost::Nothing,
+            None => ChangeCost::of_effects(reply),
+        }
     }
 
     /// Returns whether the file could have the device of the change in two slots for a moment.
@@ -144,4 +215,72 @@ impl Gateway {
             log::warn!("conn={conn} an event of {bytes} bytes was not sent: it is larger than any client accepts");
         }
     }
+}
+
+/// Cost of the change of a call.
+enum ChangeCost {
+    /// Changes nothing.
+    Nothing,
+    /// Revokes a role and writes this many bytes.
+    Revocation(usize),
+    /// Writes this many bytes, or changes something in memory only.
+    Bytes(usize),
+}
+
+impl ChangeCost {
+    /// Returns the cost of a changed record. It includes the write by a later admission of the
+    /// device, which is not counted: one with a rotated token, or one that restores what was taken
+    /// away.
+    fn of_record(old: &Device, new: &Device) -> ChangeCost {
+        let is_rotated = old
+            .tokens
+            .iter()
+            .zip(&new.tokens)
+            .any(|(old, new)| new.current != old.current && new.floor != new.current);
+        let is_less =
+            !old.roles.without(new.roles).is_empty() || !old.scopes.without(new.scopes).is_empty();
+        let records = 1 + usize::from(is_rotated) + usize::from(is_less);
+        let bytes = records * limits::CHANGE_LEN;
+        if new.revoked.without(old.revoked).is_empty() {
+            ChangeCost::Bytes(bytes)
+        } else {
+            ChangeCost::Revocation(bytes)
+        }
+    }
+
+    /// Returns the cost of a call that writes nothing.
+    fn of_effects(reply: &Reply) -> ChangeCost {
+        if reply.effects.iter().any(Effect::is_change) {
+            ChangeCost::Bytes(0)
+        } else {
+            ChangeCost::Nothing
+        }
+    }
+}
+
+/// Creates the refusal of a change that would exceed a limit. The beginning of the message is that
+/// of protocol 4.
+fn limit_failure(method: &str, limit: ChangeLimit) -> Failure {
+    let (reason, ms) = match limit {
+        ChangeLimit::Method(ms) => {
+            (format!("a client may call it {} times a minute", limits::CHANGES_OF_METHOD), ms)
+        }
+        ChangeLimit::Client(ms) => {
+            let kib = limits::CHANGE_BYTES_OF_ONE / 1024;
+            (format!("changes of one client may write {kib} KiB a minute"), ms)
+        }
+        ChangeLimit::All(ms) => {
+            let kib = limits::CHANGE_BYTES / 1024;
+            let advice = "the gatelet command on the gateway is not limited";
+            (format!("changes of all clients may write {kib} KiB a minute; {advice}"), ms)
+        }
+    };
+    let seconds = ms.div_ceil(1000);
+    let message = format!("rate limit exceeded for {method}; retry after {seconds}s: {reason}");
+    let limit = format!("{} per {}s", limits::CHANGES_OF_METHOD, limits::CHANGES_WINDOW_MS / 1000);
+    let details = json::object(|o| {
+        o.str("method", method);
+        o.str("limit", &limit);
+    });
+    Failure::share(message, Some(ms)).detailed(details)
 }

@@ -8,6 +8,7 @@ use crate::gate::ids::{ConnId, Millis};
 use crate::gate::limits;
 use crate::gate::refusal::Rule;
 use crate::rpc::RejectionRecord;
+use crate::server::os::line_limit::PerMinute;
 
 /// Returns the fields at the start of each log line about an attempt. Headers chosen by the client
 /// are quoted and have no control characters.
@@ -35,29 +36,23 @@ pub(super) fn attempt_fields(
 /// Latest refusals, and a limit for the number of those that are logged.
 pub(in crate::server) struct RefusalLog {
     recent: VecDeque<RejectionRecord>,
-    /// Start of the current minute.
-    minute: Millis,
-    /// Number of refusals in the current minute.
-    count: u32,
+    logged: PerMinute,
 }
 
 impl RefusalLog {
     pub fn new(now: Millis) -> RefusalLog {
-        RefusalLog { recent: VecDeque::new(), minute: now, count: 0 }
+        RefusalLog { recent: VecDeque::new(), logged: PerMinute::new(now) }
     }
 
     /// Logs a refusal, up to [`limits::REFUSALS_LOGGED`] per minute: unauthenticated clients must
     /// not wear out an SD card.
     pub fn warn(&mut self, line: Arguments<'_>, now: Millis) {
-        if now.since(self.minute) >= 60_000 {
-            let left_out = self.count.saturating_sub(limits::REFUSALS_LOGGED);
-            if left_out > 0 {
-                log::warn!("{left_out} more refusals were not logged; `gatelet explain --last` shows the latest");
-            }
-            (self.minute, self.count) = (now, 0);
+        let count = self.logged.end_minute(now).unwrap_or(0);
+        let left_out = count.saturating_sub(limits::REFUSALS_LOGGED);
+        if left_out > 0 {
+            log::warn!("{left_out} more refusals were not logged; `gatelet explain --last` shows the latest");
         }
-        self.count = self.count.saturating_add(1);
-        if self.count <= limits::REFUSALS_LOGGED {
+        if self.logged.add(limits::REFUSALS_LOGGED) {
             log::warn!("{line}");
         }
     }

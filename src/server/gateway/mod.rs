@@ -12,8 +12,10 @@
 //! All of it runs on one thread and never waits, so there is neither a lock nor a queue between a
 //! connection and this state. For the same reason a simulation can drive the whole gateway.
 
+mod admission_log;
 mod admit;
 pub mod attempt;
+mod change_limiter;
 mod connection_shares;
 mod connections;
 mod continuation;
@@ -34,7 +36,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use self::admission_log::AdmissionLog;
 use self::attempt::{Attempt, ClientInfo};
+use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
@@ -45,8 +49,9 @@ use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
+use super::os::line_limit::PerMinute;
 use super::runtime_config::RuntimeConfig;
-use crate::gate::budget::Holder;
+use crate::gate::budget::{Budget, Holder};
 use crate::gate::connection_limits::ConnectionLimits;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
@@ -128,6 +133,7 @@ pub struct Gateway {
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
     write_queue: WriteQueue<Continuation>,
+    pub(super) change_limiter: ChangeLimiter,
     pub(super) connections: Connections,
     /// Number of admitted clients.
     admitted_count: usize,
@@ -144,9 +150,14 @@ pub struct Gateway {
     pub(super) entropy: Box<dyn Entropy>,
     /// Hash of the last configuration that is completely in force.
     pub(super) applied_hash: String,
+    /// Length of the configuration file when it was last read or written.
+    pub(super) config_len: usize,
     /// Changed configuration keys that take effect only at the next start.
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
+    pub(super) admission_log: AdmissionLog,
+    /// Lines about pending requests and nodes that were logged.
+    pub(super) requests_logged: PerMinute,
     /// Networks and the faults of their connections for which a warning was logged.
     fault_warnings: HourlyWarnings<([u8; 8], Fault)>,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
@@ -177,6 +188,7 @@ impl Gateway {
             presence: Presence::new(runtime_config.machine.clone(), now.wall),
             nodes: Nodes::default(),
             write_queue: WriteQueue::default(),
+            change_limiter: ChangeLimiter::default(),
             connections: Connections::default(),
             admitted_count: 0,
             connection_limits: ConnectionLimits::FULL,
@@ -186,8 +198,11 @@ impl Gateway {
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
             applied_hash: String::new(),
+            config_len: 0,
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
+            admission_log: AdmissionLog::new(now.at),
+            requests_logged: PerMinute::new(now.at),
             fault_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
@@ -243,6 +258,11 @@ impl Gateway {
         &self.runtime_config
     }
 
+    /// Returns the budget of the bytes that clients may write in one window.
+    pub fn change_budget(&mut self, now: Now) -> Budget {
+        self.change_limiter.budget(now.at)
+    }
+
     /// Number of open WebSockets.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -295,8 +315,11 @@ impl Gateway {
                 let message = "the pairing table could not be written; see the gateway's log";
                 self.send_error(conn, &id, &Failure::unavailable(message));
             }
-            (Continuation::File { conn, id }, _) => {
+            (Continuation::File { conn, id, counted }, _) => {
                 if let Some(work) = file.take() {
+                    if let Some(change) = counted {
+                        self.change_limiter.correct(change, work.written());
+                    }
                     self.complete_file_work(conn, &id, *work, now);
                 }
             }
@@ -354,6 +377,7 @@ impl Gateway {
         if now.at >= self.next_tick {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
+            self.admission_log.report(now.at);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All);
             self.renew_node_requests(now);
@@ -471,6 +495,10 @@ impl Gateway {
                 Effect::Presence => self.broadcast_presence(),
                 Effect::RemoveRequest(request) => self.pairing_requests.remove(request),
                 Effect::RequestSurface(device) => self.update_node_request(device, now),
+                Effect::SetWakeWords(triggers) => {
+                    self.nodes.triggers = triggers;
+                    self.apply_effects(vec![self.nodes.triggers.event()], now);
+                }
             }
         }
     }

@@ -4,8 +4,10 @@
 use super::attempt::Attempt;
 use super::Gateway;
 use crate::gate::budget::Holder;
-use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
-use crate::gate::pairing_requests::{Added, RequestContent};
+use crate::gate::device::Device;
+use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles};
+use crate::gate::limits;
+use crate::gate::pairing_requests::{Added, PairingRequest, RequestContent};
 use crate::gate::policy::Registration;
 use crate::gate::scopes::{Scope, Scopes};
 use crate::gate::session::Admitted;
@@ -39,11 +41,8 @@ impl Gateway {
             stats: None,
         });
         if matches!(registration, Registration::None(_)) {
-            return log::warn!(
-                "conn={} node {} is not stored, so its commands cannot be approved",
-                client.conn(),
-                device.short()
-            );
+            let reason = "is not stored, so its commands cannot be approved";
+            return self.warn_of_node(client.conn(), device, reason, now);
         }
         self.update_node_request(device, now);
     }
@@ -56,7 +55,7 @@ impl Gateway {
         else {
             return;
         };
-        let commands = &self.runtime_config.commands;
+        let (conn, commands) = (node.conn, &self.runtime_config.commands);
         match requested_surface(node.protocol, &node.about, &node.declared, commands) {
             Ok(declared) if known.surface.covers(&declared) => {
                 self.drop_approved_request(&device, now)
@@ -72,18 +71,23 @@ impl Gateway {
                     known: true,
                 };
                 if self.add_pending_request(content, now).is_none() {
-                    log::warn!(
-                        "node {} declares commands that need approval, but too many devices wait; \
-                         no request was created",
-                        device.short()
-                    );
+                    let reason =
+                        "declares commands that need approval, but too many devices wait; \
+                                  no request was created";
+                    self.warn_of_node(conn, device, reason, now);
                 }
             }
-            Err(_) => log::warn!(
-                "conn={} node {} declares more names than a record can hold; no request was created",
-                node.conn,
-                device.short()
-            ),
+            Err(_) => {
+                let reason = "declares more names than a record can hold; no request was created";
+                self.warn_of_node(conn, device, reason, now);
+            }
+        }
+    }
+
+    /// Logs a warning about a node.
+    fn warn_of_node(&mut self, conn: ConnId, device: DeviceId, reason: &str, now: Now) {
+        if self.may_log_request(now) {
+            log::warn!("conn={conn} node {} {reason}", device.short());
         }
     }
 
@@ -112,6 +116,13 @@ impl Gateway {
         .unwrap_or(Surface::NONE)
     }
 
+    /// Returns whether a line about a request or a node is to be logged. A node that reconnects in a
+    /// loop must not fill the log; the requests are also listed.
+    fn may_log_request(&mut self, now: Now) -> bool {
+        self.requests_logged.end_minute(now.at);
+        self.requests_logged.add(limits::REQUESTS_LOGGED)
+    }
+
     /// Creates or renews a pending request, and notifies clients that can approve it. Returns
     /// `None` if there is no place for it.
     pub(super) fn add_pending_request(
@@ -121,10 +132,12 @@ impl Gateway {
     ) -> Option<RequestId> {
         let fresh = RequestId::from_random(self.entropy.bytes());
         let (device, for_device) = (content.device, !content.roles.is_empty());
+        let is_notable = !content.surface.is_empty() || self.devices.find(&device).is_some();
         let Added { id, ended } = self.pairing_requests.add(content, fresh, now.at, now.wall)?;
         if id == fresh && self.has_approver() {
             self.pairing_requests.mark_shown(|request| request.id == fresh, now.at);
         }
+        let may_log = id == fresh && is_notable && self.may_log_request(now);
         let Some(request) = self.pairing_requests.get(id, now.at).filter(|_| id == fresh) else {
             return Some(id);
         };
@@ -132,14 +145,21 @@ impl Gateway {
             ended.iter().flat_map(|old| request_ended(now.wall, old, "rejected")).collect();
         if for_device {
             events.push(crate::rpc::pair_requested(request));
+            let known = self.devices.find(&device).map(|(_, known)| known);
+            if let Some(known) = known.filter(|_| may_log) {
+                let command = &self.runtime_config.command;
+                log::info!("{}; run `{command} devices approve {id}`", more_rights(known, request));
+            }
         }
         if !request.surface.is_empty() {
             events.push(requested(request, self.nodes.registry.get(&device)));
-            let command = &self.runtime_config.command;
-            log::info!(
-                "node {} declares commands that need approval; run `{command} nodes approve {id}`",
-                device.short()
-            );
+            if may_log {
+                let command = &self.runtime_config.command;
+                log::info!(
+                    "node {} declares commands that need approval; run `{command} nodes approve {id}`",
+                    device.short()
+                );
+            }
         }
         self.apply_effects(events, now);
         Some(id)
@@ -182,4 +202,15 @@ impl Gateway {
             self.apply_effects(failed.into_iter().collect(), now);
         }
     }
+}
+
+/// Describes the request of a paired device for more rights.
+fn more_rights(known: &Device, request: &PairingRequest) -> String {
+    let rights = |roles: Roles, scopes: Scopes| {
+        let names = roles.iter().map(Role::name).chain(scopes.iter().map(Scope::name));
+        names.collect::<Vec<_>>().join(",")
+    };
+    let (device, name) = (known.id.short(), known.shown_name());
+    let (has, asked) = (rights(known.roles, known.scopes), rights(request.roles, request.scopes));
+    format!("device {device} ({name:?}) is already paired, has {has}, asks for {asked}")
 }

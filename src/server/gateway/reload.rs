@@ -20,11 +20,12 @@ use crate::wire::json;
 impl Gateway {
     /// Completes a call about the configuration file: applies the new configuration and answers.
     pub(super) fn complete_file_work(&mut self, conn: ConnId, id: &str, work: FileWork, now: Now) {
-        let FileResult { state, new } = match work.result {
+        let FileResult { state, new, len, .. } = match work.result {
             Some(Ok(result)) => result,
             Some(Err(failure)) => return self.send_error(conn, id, &failure),
             None => return,
         };
+        self.config_len = len;
         let is_changed = new.is_some();
         let is_auth_changed = new.is_some_and(|new| self.apply(*new));
         if is_changed {

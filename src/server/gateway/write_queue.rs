@@ -2,7 +2,9 @@
 //!
 //! The table in memory changes at once, so that decisions are based on the new state. Clients are
 //! answered only after the change is durable. If a write fails, memory returns to the last durable
-//! content. Each change has its own ticket, and changes are written in order.
+//! content. A change gets a ticket. Changes of different slots are written in order. A change of a
+//! slot replaces an earlier one that still waits for the disk, and gets its ticket: at most one job
+//! of a slot waits, behind the one that the disk thread has.
 
 use std::collections::VecDeque;
 
@@ -13,7 +15,7 @@ use crate::gate::limits;
 use crate::rpc::Devices;
 use crate::server::config_file::FileWork;
 
-/// Number of a change, counted from 1.
+/// Number of a job, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(u64);
 
@@ -46,7 +48,7 @@ pub struct DiskJob {
 /// In-flight changes of one slot.
 struct InFlight {
     slot: Slot,
-    /// Number of in-flight changes of this slot.
+    /// Number of jobs that change this slot, at most two.
     count: u32,
     last: Ticket,
     /// Content of the slot that is known to be durable.
@@ -90,7 +92,11 @@ impl<T> Default for WriteQueue<T> {
 impl<T> WriteQueue<T> {
     /// Changes a slot in memory and queues the write.
     pub fn change(&mut self, table: &mut Devices, slot: Slot, device: Option<Device>) -> Ticket {
-        let ticket = self.queue_job(vec![(slot, device.clone())], None, None);
+        let merged = self.replace_waiting(slot, &device);
+        let ticket = match merged {
+            Some(ticket) => ticket,
+            None => self.queue_job(vec![(slot, device.clone())], None, None),
+        };
         let index = self.slots.iter().position(|entry| entry.slot == slot).unwrap_or_else(|| {
             let (durable, devices) = (None, Vec::new());
             self.slots.push(InFlight { slot, count: 0, last: ticket, durable, devices });
@@ -100,10 +106,23 @@ impl<T> WriteQueue<T> {
         if entry.count == 0 {
             entry.durable = table.get(slot).cloned();
         }
-        (entry.count, entry.last) = (entry.count + 1, ticket);
+        if merged.is_none() {
+            (entry.count, entry.last) = (entry.count + 1, ticket);
+        }
         entry.devices.extend(entry.durable.iter().chain(&device).map(|device| device.id));
         set_slot(table, slot, device);
         ticket
+    }
+
+    /// Replaces the change of this slot that waits for the disk, if there is one. Its job stays at
+    /// its place in the queue: until a device is durably gone from its slot, it gets no other one,
+    /// so the order of changes of different slots does not matter.
+    fn replace_waiting(&mut self, slot: Slot, device: &Option<Device>) -> Option<Ticket> {
+        self.jobs.iter_mut().filter(|job| job.age.is_none()).find_map(|job| {
+            let (_, waiting) = job.changes.iter_mut().find(|(other, _)| *other == slot)?;
+            waiting.clone_from(device);
+            Some(job.ticket)
+        })
     }
 
     /// Queues a write of these devices as they are in memory, and of the table's age. Slots with an
@@ -283,10 +302,11 @@ mod tests {
         let first = write_queue.change(&mut table, Slot(0), Some(device("a")));
         assert_eq!(write_queue.in_flight(Slot(0)), Some(first));
         assert_eq!(write_queue.in_flight(Slot(1)), None);
+        let one = write_queue.next_job().unwrap();
         let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
         assert_eq!(write_queue.in_flight(Slot(0)), Some(second), "memory has the second change");
         write_queue.wait(second, Holder::Keyless, 2);
-        let (one, two) = (write_queue.next_job().unwrap(), write_queue.next_job().unwrap());
+        let two = write_queue.next_job().unwrap();
         assert!(write_queue.complete(&mut table, &one, WriteOutcome::Durable).is_empty());
         assert_eq!(write_queue.in_flight(Slot(0)), Some(second));
         assert_eq!(write_queue.complete(&mut table, &two, WriteOutcome::Durable), [2]);
@@ -340,11 +360,12 @@ mod tests {
             let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
             let first = write_queue.change(&mut table, Slot(0), Some(device("a")));
             write_queue.wait(first, Holder::Keyless, 1);
+            let one = write_queue.next_job().unwrap();
             let second = write_queue.change(&mut table, Slot(0), Some(device("b")));
             write_queue.wait(second, Holder::Keyless, 2);
+            let two = write_queue.next_job().unwrap();
             let mut returned = Vec::new();
-            for durable in durable {
-                let job = write_queue.next_job().unwrap();
+            for (durable, job) in durable.into_iter().zip([one, two]) {
                 returned.extend(write_queue.complete(&mut table, &job, outcome(durable)));
                 assert_eq!(write_queue.is_failing(), !durable);
             }
@@ -403,9 +424,10 @@ mod tests {
         table.put(Slot(1), device("old"));
         let other = Device::new(DeviceId([3; 32]), PublicKey([3; 32]), Provenance::Token);
         write_queue.change(&mut table, Slot(1), None);
+        let removed = write_queue.next_job().unwrap();
         let second = write_queue.change(&mut table, Slot(1), Some(other));
         write_queue.change(&mut table, Slot(0), Some(device("new")));
-        let [removed, taken, failed] = [(); 3].map(|()| write_queue.next_job().unwrap());
+        let [taken, failed] = [(); 2].map(|()| write_queue.next_job().unwrap());
         write_queue.complete(&mut table, &removed, WriteOutcome::Durable);
         write_queue.complete(&mut table, &failed, WriteOutcome::Failed);
         let cleared = write_queue.conflicting_write(&mut table, &id).unwrap();
@@ -450,5 +472,109 @@ mod tests {
             write_queue.complete(&mut table, &job, WriteOutcome::Failed);
             assert_eq!(label(&table), Some("kept"), "the removal failed");
         }
+    }
+
+    #[test]
+    fn waiting_changes_of_a_slot_become_one() {
+        let (mut table, mut write_queue) = (table(), WriteQueue::<u8>::default());
+        let labels = ["a", "b", "c", "d"];
+        let change = |write_queue: &mut WriteQueue<u8>, table: &mut Devices, n: usize| {
+            let ticket = write_queue.change(table, Slot(0), Some(device(labels[n])));
+            write_queue.wait(ticket, Holder::Keyless, n as u8);
+        };
+        change(&mut write_queue, &mut table, 0);
+        let first = write_queue.next_job().unwrap();
+        (1..4).for_each(|n| change(&mut write_queue, &mut table, n));
+        assert_eq!(write_queue.complete(&mut table, &first, WriteOutcome::Durable), [0]);
+        let second = write_queue.next_job().unwrap();
+        let written = second.changes[0].1.as_ref().map(|device| device.label.as_str());
+        assert_eq!((written, write_queue.jobs.len()), (Some("d"), 0));
+        assert_eq!(write_queue.complete(&mut table, &second, WriteOutcome::Failed), [1, 2, 3]);
+        assert_eq!((label(&table), write_queue.in_flight(Slot(0))), (Some("a"), None));
+    }
+
+    /// Model of the file and of the clients that wait.
+    #[derive(Default)]
+    struct Model {
+        /// Number of the change that is in each slot of the file; 0 for none.
+        file: [u32; 4],
+        /// Slot and number of each change whose client waits.
+        waiting: Vec<(usize, u32)>,
+    }
+
+    impl Model {
+        fn complete(&mut self, job: &DiskJob, outcome: WriteOutcome, returned: &[u32]) {
+            for (Slot(slot), device) in &job.changes {
+                if outcome == WriteOutcome::Durable {
+                    let label = device.as_ref().map_or("0", |device| &device.label);
+                    self.file[usize::from(*slot)] = label.parse().unwrap();
+                }
+            }
+            for number in returned {
+                let index = self.waiting.iter().position(|(_, one)| one == number);
+                let (slot, _) = self.waiting.swap_remove(index.expect("answered once"));
+                let written = self.file[slot];
+                assert!(
+                    outcome == WriteOutcome::Failed || written >= *number,
+                    "change {number} is answered while the file has {written}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_change_is_answered_once_and_only_when_it_is_durable() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..300 {
+            let (mut table, mut write_queue) = (table(), WriteQueue::<u32>::default());
+            let (mut model, mut on_disk) = (Model::default(), None);
+            for number in 1..200 {
+                if random.u8(0..3) > 0 {
+                    let slot = random.usize(0..4);
+                    let mut device = device(&number.to_string());
+                    device.id = DeviceId([slot as u8; 32]);
+                    let ticket = write_queue.change(&mut table, Slot(slot as u16), Some(device));
+                    write_queue.wait(ticket, Holder::Keyless, number);
+                    model.waiting.push((slot, number));
+                } else {
+                    complete_one(
+                        &mut table,
+                        &mut write_queue,
+                        &mut on_disk,
+                        &mut model,
+                        &mut random,
+                    );
+                }
+                let mut slots: Vec<_> =
+                    write_queue.jobs.iter().map(|job| job.changes[0].0).collect();
+                slots.sort_unstable();
+                slots.dedup();
+                assert_eq!(slots.len(), write_queue.jobs.len(), "one waiting job of a slot");
+            }
+            while on_disk.is_some() || !write_queue.jobs.is_empty() {
+                complete_one(&mut table, &mut write_queue, &mut on_disk, &mut model, &mut random);
+            }
+            assert!(model.waiting.is_empty());
+            for slot in 0..4 {
+                let memory = table.get(Slot(slot)).map_or("0", |device| &device.label);
+                assert_eq!(memory, model.file[usize::from(slot)].to_string());
+            }
+        }
+    }
+
+    /// Completes the job that the disk has, and gives it the next one.
+    fn complete_one(
+        table: &mut Devices,
+        write_queue: &mut WriteQueue<u32>,
+        on_disk: &mut Option<DiskJob>,
+        model: &mut Model,
+        random: &mut fastrand::Rng,
+    ) {
+        if let Some(job) = on_disk.take() {
+            let outcome = outcome(random.u8(0..4) > 0);
+            let returned = write_queue.complete(table, &job, outcome);
+            model.complete(&job, outcome, &returned);
+        }
+        *on_disk = write_queue.next_job();
     }
 }

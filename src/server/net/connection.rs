@@ -298,7 +298,7 @@ impl<T: Transport> ClientSession<T> {
             }
             SocketEvent::Closing(code, reason) => {
                 if self.send_queue.is_aborted() {
-                    log::warn!("conn={conn} peer={peer} is closed: {reason}");
+                    self.guard.shared.warn_of_close(conn, peer, &reason);
                 }
                 self.socket.close(code, &reason, CloseMode::AwaitAnswer).await;
             }

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use log::{Level, LevelFilter, Metadata, Record};
 
 use super::clock::{Entropy, SystemEntropy};
+use super::line_limit::LineLimit;
 use super::log_file::LogFile;
 use crate::gate::limits;
 use crate::rpc::Log;
@@ -31,6 +32,8 @@ static JOURNAL: Logger = Logger { journal: true };
 
 static KEPT: Mutex<Log> = Mutex::new(Log::EMPTY);
 static FILE: Mutex<Option<LogFile>> = Mutex::new(None);
+/// Limits of lines below a warning, and of warnings and errors.
+static LIMITS: Mutex<[LineLimit; 2]> = Mutex::new([LineLimit::NEW; 2]);
 
 /// Starts the log at `level` (`error`, `warn`, `info`, `debug`, `trace`; anything else means
 /// `info`), and in `file` if given. A file that cannot be written does not prevent the start.
@@ -106,14 +109,30 @@ impl log::Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (level, priority) = match record.level() {
+        let line = record.args().to_string();
+        let left_out = end_minute();
+        if left_out > 0 {
+            let line = format!("{left_out} lines of the last minute were not logged: too many");
+            self.write(Level::Warn, &line);
+        }
+        if is_within_limit(record.level(), line.len()) {
+            self.write(record.level(), &line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    fn write(&self, level: Level, line: &str) {
+        let (level, priority) = match level {
             Level::Error => ("error", "<3>"),
             Level::Warn => ("warn", "<4>"),
             Level::Info => ("info", "<6>"),
             Level::Debug => ("debug", "<7>"),
             Level::Trace => ("trace", "<7>"),
         };
-        let text = format!("{level} {}\n", record.args());
+        let text = format!("{level} {line}\n");
         let line = format!("{} {text}", timestamp());
         let shown = if self.journal { format!("{priority}{text}") } else { line.clone() };
         // if the log cannot be written, there is no place to report it
@@ -123,8 +142,20 @@ impl log::Log for Logger {
         }
         lock(&KEPT).push(line.trim_end());
     }
+}
 
-    fn flush(&self) {}
+/// Starts the next minute of the limits if the current one is over. Returns the number of lines
+/// that were left out in it.
+fn end_minute() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let minute = since.as_secs() / 60;
+    lock(&LIMITS).iter_mut().map(|limit| limit.end_minute(minute)).sum()
+}
+
+/// Returns whether a line is to be written.
+fn is_within_limit(level: Level, len: usize) -> bool {
+    let is_warning = level <= Level::Warn;
+    log::max_level() >= LevelFilter::Debug || lock(&LIMITS)[usize::from(is_warning)].add(len)
 }
 
 /// Returns the current time in the format of the log.

@@ -4,6 +4,7 @@ pub mod clock;
 pub(super) mod descriptors;
 pub(super) mod host_info;
 pub(super) mod hourly_warnings;
+pub(super) mod line_limit;
 mod log_file;
 pub(super) mod logger;
 #[cfg(windows)]

@@ -10,11 +10,8 @@ use support::gateway::{Gateway, Plan, TOKEN};
 use support::program::Program;
 use support::runner;
 
-const LINES: usize = gatelet::gate::limits::LOG_LINES;
-
-fn talkative() -> Plan {
-    Plan::new().prefix(&["env", "GATELET_LOG=debug"])
-}
+/// Number of lines below a warning that are kept.
+const LINES: usize = gatelet::gate::limits::LOG_LINES - gatelet::gate::limits::LOG_WARNINGS;
 
 /// Makes the gateway log this many lines.
 fn chatter(session: &mut Session, lines: usize) {
@@ -90,7 +87,7 @@ fn cursor_returns_only_new_lines() {
 
 #[test]
 fn outdated_cursor_restarts_with_reset_set() {
-    let mut gateway = talkative().start();
+    let mut gateway = Plan::new().talkative().start();
     let mut session = gateway.admin();
     let old = tail(&mut session, json!({}))["cursor"].clone();
     chatter(&mut session, 2 * LINES);
@@ -234,7 +231,7 @@ fn events_command_prints_events_until_the_gateway_ends() {
 
 #[test]
 fn log_file_is_optional_and_bounded() {
-    let mut plan = talkative();
+    let mut plan = Plan::new().talkative();
     let file = plan.dir().parent().unwrap().join("gatelet.log");
     let path = runner::path(&file).into_string().unwrap();
     let gateway = plan.clone().start();
@@ -280,4 +277,36 @@ fn log_file_is_optional_and_bounded() {
     let gateway = plan.start();
     gateway.logged(&[" warn cannot write the log to ", "no/such/directory"]);
     assert_eq!(tail(&mut gateway.admin(), json!({}))["file"], "the gateway's memory");
+}
+
+#[test]
+fn repeated_admissions_are_counted_and_do_not_displace_refusals() {
+    let gateway = Gateway::new();
+    let mut admin = gateway.admin();
+    gateway.connect(&Who::v4().token("wrong").device(&Device::new())).unwrap_err();
+    let (device, session) = gateway.join(&Who::v4());
+    session.leave();
+    for protocol in [3, 4] {
+        for _ in 0..LINES / 2 {
+            gateway.connect(&Who::of(protocol).device(&device)).unwrap().leave();
+        }
+    }
+    let log = gateway.log();
+    let lines = log.lines().filter(|line| line.contains(&device.id[..8])).count();
+    assert!(lines <= 4, "one line for the pairing, one for the known device, one a minute: {log}");
+    let all = tail(&mut admin, json!({}));
+    assert!(said(&all, "AUTH_TOKEN_MISMATCH") && said(&all, " listening on "), "{all}");
+}
+
+#[test]
+fn debug_lines_do_not_displace_refusals() {
+    let gateway = Plan::new().talkative().start();
+    let mut session = gateway.admin();
+    gateway.connect(&Who::v4().token("wrong").device(&Device::new())).unwrap_err();
+    let cursor = tail(&mut session, json!({}))["cursor"].clone();
+    chatter(&mut session, 2 * LINES);
+    let all = tail(&mut session, json!({ "limit": 5000, "maxBytes": 1_000_000 }));
+    assert!(said(&all, "AUTH_TOKEN_MISMATCH") && !said(&all, " listening on "), "{all}");
+    let new = tail(&mut session, json!({ "cursor": cursor, "limit": 5000, "maxBytes": 1_000_000 }));
+    assert_eq!((&new["reset"], &new["truncated"]), (&json!(true), &json!(true)));
 }

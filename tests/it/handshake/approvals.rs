@@ -367,3 +367,93 @@ fn devices_paired_by_the_token_leave_slots_to_those_of_the_owner() {
         assert_eq!(refused.code(), "TABLE_FULL");
     }
 }
+
+#[test]
+fn request_under_another_name_gets_another_id() {
+    for (protocol, node) in [(3, false), (4, false), (3, true), (4, true)] {
+        let gateway = strict();
+        let mut admin = gateway.admin();
+        let device = Device::new();
+        let asking = |name: &str| {
+            let who = Who::of(protocol).token(TOKEN).device(&device).name(name);
+            let who = if node { who.node() } else { who };
+            gateway.connect(&who).unwrap_err().request_id().to_string()
+        };
+        let read = asking("Garden sensor");
+        assert_eq!(asking("Garden\u{ad} sensor \u{3164}"), read, "the same name after cleaning");
+        let renamed = asking("Kitchen tablet");
+        assert_ne!(renamed, read);
+        let failed = admin.call("device.pair.approve", json!({ "requestId": read })).unwrap_err();
+        assert_eq!(failed.message(), "unknown requestId");
+        let shown = pending(&mut admin, &device.id).unwrap();
+        assert_eq!(
+            (&shown["requestId"], &shown["displayName"]),
+            (&json!(renamed), &json!("Kitchen tablet"))
+        );
+    }
+}
+
+#[test]
+fn paired_device_that_asks_for_more_is_shown_with_its_label_and_rights() {
+    let gateway = strict();
+    let (session, device) = guest(&gateway, 4, "read");
+    session.leave();
+    let mut admin = gateway.admin();
+    let label = json!({ "deviceId": device.id, "label": "Kitchen" });
+    admin.call("device.pair.rename", label).unwrap();
+    let more = Who::v4().scopes(&["admin"]).device(&device).name("Owner's laptop");
+    let _session = gateway.connect(&more).unwrap();
+    let list = gateway.plan.good(&["devices", "list"]);
+    for part in [
+        "already paired, has operator: read, asks for operator: admin",
+        "Kitchen (calls itself \"Owner's laptop\")",
+    ] {
+        assert!(list.contains(part), "{part} is not in:\n{list}");
+    }
+    gateway.logged(&[
+        "is already paired, has operator,read, asks for operator,admin",
+        "(\"Kitchen\")",
+    ]);
+    let said = gateway.plan.good(&["devices", "approve", &device.id[..8]]);
+    assert!(said.starts_with(&format!("approved Kitchen ({}", &device.id[..8])), "{said}");
+}
+
+#[test]
+fn name_that_imitates_a_paired_device_is_marked() {
+    let gateway = strict();
+    let (session, device) = guest(&gateway, 4, "read");
+    session.leave();
+    let mut admin = gateway.admin();
+    let label = json!({ "deviceId": device.id, "label": "Kitchen Tablet" });
+    admin.call("device.pair.rename", label).unwrap();
+    for (name, marked) in
+        [("Kitchen Tablet", true), ("k\u{456}tchen tabl\u{435}t", true), ("Shed", false)]
+    {
+        for node in [false, true] {
+            let other = Device::new();
+            let who = Who::v4().token(TOKEN).device(&other).name(name);
+            gateway.connect(&if node { who.node() } else { who }).unwrap_err();
+            let expected = json!({ "deviceId": device.id, "name": "Kitchen Tablet" });
+            let shown = pending(&mut admin, &other.id).unwrap();
+            assert_eq!(shown.get("resembles"), marked.then_some(&expected), "{shown}");
+            let nodes = admin.call("node.pair.list", json!({})).unwrap();
+            let entry = nodes["pending"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|one| one["nodeId"] == other.id.as_str());
+            assert_eq!(
+                entry.and_then(|one| one.get("resembles")),
+                (marked && node).then_some(&expected)
+            );
+            let list = gateway.plan.good(&["devices", "list"]);
+            assert_eq!(
+                list.contains("looks like the name of another device: Kitchen Tablet"),
+                marked,
+                "{list}"
+            );
+            let request = json!({ "requestId": shown["requestId"] });
+            admin.call("device.pair.reject", request).unwrap();
+        }
+    }
+}

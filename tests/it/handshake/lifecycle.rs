@@ -19,7 +19,7 @@ fn strings(list: &Value) -> Vec<&str> {
 
 #[test]
 fn known_devices_reconnect_after_stop_and_kill() {
-    let mut gateway = Gateway::new();
+    let mut gateway = Plan::new().talkative().start();
     let mut devices = Vec::new();
     for who in [Who::v3(), Who::v4(), Who::v3().node(), Who::v4().node()] {
         let (device, session) = gateway.join(&who);
@@ -40,7 +40,7 @@ fn known_devices_reconnect_after_stop_and_kill() {
 
 #[test]
 fn old_token_is_valid_until_the_new_one_is_used() {
-    let mut gateway = Gateway::new();
+    let mut gateway = Plan::new().talkative().start();
     let (device, mut own) = gateway.join(&Who::v4());
     let old = own.token();
     let rotated = own
@@ -82,7 +82,7 @@ fn old_token_is_valid_until_the_new_one_is_used() {
 
 #[test]
 fn rotating_another_device_does_not_return_its_token_in_protocol_4() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let (device, _own) = gateway.join(&Who::v4());
     let rotate = json!({ "deviceId": device.id, "role": "operator" });
     let withheld = gateway.admin().call("device.token.rotate", rotate.clone()).unwrap();
@@ -100,7 +100,7 @@ fn rotating_another_device_does_not_return_its_token_in_protocol_4() {
 
 #[test]
 fn revoked_device_is_rejected_until_the_owner_restores_it() {
-    let mut gateway = Gateway::new();
+    let mut gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let (device, mut operator) = gateway.join(&Who::v4());
     let mut node = gateway.connect(&Who::v4().node().token(TOKEN).device(&device)).unwrap();
@@ -152,7 +152,7 @@ fn revoked_device_is_rejected_until_the_owner_restores_it() {
 
 #[test]
 fn removed_device_is_closed_and_unknown_afterwards() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let (device, mut own) = gateway.join(&Who::v4());
     let token = own.token();
@@ -178,7 +178,7 @@ fn strict_mode_new_device_waits_for_approval_which_survives_a_kill() {
         json!({ "pairing": { "mode": "strict" } }),
         json!({ "auth": { "token": TOKEN, "skipPairingForTokenAuth": false } }),
     ] {
-        let mut gateway = Plan::with(config).start();
+        let mut gateway = Plan::with(config).talkative().start();
         let mut admin = gateway.admin();
         let device = Device::new();
         let who = Who::v4().token(TOKEN).device(&device).name("Kitchen");
@@ -225,7 +225,7 @@ fn strict_mode_new_device_waits_for_approval_which_survives_a_kill() {
 
 #[test]
 fn rejected_device_can_create_another_request() {
-    let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
+    let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).talkative().start();
     let mut admin = gateway.admin();
     let device = Device::new();
     let who = Who::v4().token(TOKEN).device(&device);
@@ -242,7 +242,7 @@ fn rejected_device_can_create_another_request() {
 
 #[test]
 fn requesting_more_scopes_keeps_those_of_the_device() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let device = Device::new();
     let reader = Who::v4().device(&device).scopes(&["read"]);
@@ -270,7 +270,7 @@ fn requesting_more_scopes_keeps_those_of_the_device() {
 
 #[test]
 fn strict_mode_secret_grants_no_more_than_the_owner_approved() {
-    let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).start();
+    let gateway = Plan::with(json!({ "pairing": { "mode": "strict" } })).talkative().start();
     let mut admin = gateway.admin();
     let device = Device::new();
     let reader = Who::v4().token(TOKEN).device(&device).scopes(&["read"]);
@@ -287,7 +287,7 @@ fn strict_mode_secret_grants_no_more_than_the_owner_approved() {
 
 #[test]
 fn new_role_of_a_known_device_needs_approval_or_the_secret() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let (device, _operator) = gateway.join(&Who::v4());
     let refused = gateway.connect(&Who::v4().node().device(&device)).unwrap_err();
@@ -304,7 +304,7 @@ fn new_role_of_a_known_device_needs_approval_or_the_secret() {
 
 #[test]
 fn setup_code_admits_one_of_twenty_clients() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let code = gateway.code("full");
     let address = gateway.dial();
     let tries: Vec<_> = (0..20)
@@ -329,7 +329,7 @@ fn setup_code_admits_one_of_twenty_clients() {
 
 #[test]
 fn wrong_attempts_do_not_end_a_setup_code() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let code = gateway.code("full");
     for at in 0..20 {
         let wrong = format!("WRNG23{:02}", 22 + at).replace('0', "A").replace('1', "B");
@@ -342,7 +342,7 @@ fn wrong_attempts_do_not_end_a_setup_code() {
 
 #[test]
 fn setup_code_grants_its_profile_and_works_in_the_token_field() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let limited = code(&mut admin, "limited");
     let device = Device::new();
@@ -375,7 +375,7 @@ fn setup_code_grants_its_profile_and_works_in_the_token_field() {
 
 #[test]
 fn setup_code_response_contains_a_qr_code_unless_declined() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     let mut admin = gateway.admin();
     let mut make = |params: Value| admin.call("device.pair.setupCode", params).unwrap();
     for params in [json!({}), json!({ "includeQr": true })] {
@@ -390,7 +390,7 @@ fn setup_code_response_contains_a_qr_code_unless_declined() {
 
 #[test]
 fn nodes_need_a_device_and_operators_with_the_token_do_not() {
-    let gateway = Gateway::new();
+    let gateway = Plan::new().talkative().start();
     for protocol in [3, 4] {
         let refused = gateway.connect(&Who::of(protocol).node().token(TOKEN)).unwrap_err();
         assert_eq!((refused.code(), refused.rule()), ("DEVICE_IDENTITY_REQUIRED", "7.8"));
@@ -405,7 +405,7 @@ fn nodes_need_a_device_and_operators_with_the_token_do_not() {
 
 #[test]
 fn full_table_still_admits_clients_with_the_token() {
-    let gateway = Plan::with(json!({ "pairing": { "capacity": 2 } })).start();
+    let gateway = Plan::with(json!({ "pairing": { "capacity": 2 } })).talkative().start();
     let mut admin = gateway.admin();
     let (first, _) = gateway.join(&Who::v4());
     gateway.join(&Who::v4());
@@ -431,7 +431,7 @@ fn full_table_still_admits_clients_with_the_token() {
 
 #[test]
 fn auth_none_admits_local_clients_only_and_pairs_no_device() {
-    let gateway = Plan::with(json!({ "auth": { "mode": "none" } })).start();
+    let gateway = Plan::with(json!({ "auth": { "mode": "none" } })).talkative().start();
     let device = Device::new();
     for who in [Who::v4(), Who::v3(), Who::v4().device(&device), Who::v4().node().device(&device)] {
         let session = gateway.connect(&who).unwrap();
@@ -458,8 +458,9 @@ fn auth_none_admits_local_clients_only_and_pairs_no_device() {
 #[test]
 fn wrong_passwords_lock_only_their_own_address_and_device() {
     let password = "correct horse battery staple";
-    let gateway =
-        Plan::with(json!({ "auth": { "mode": "password", "password": password } })).start();
+    let gateway = Plan::with(json!({ "auth": { "mode": "password", "password": password } }))
+        .talkative()
+        .start();
     let (guesser, known) = (Device::new(), Device::new());
     gateway.connect(&Who::v4().password(password).device(&known)).unwrap();
     for who in [Who::v4().device(&guesser), Who::v4()] {
@@ -492,7 +493,9 @@ fn wrong_passwords_lock_only_their_own_address_and_device() {
 #[test]
 fn password_works_in_both_fields_and_a_code_admits_a_locked_device() {
     let gateway =
-        Plan::with(json!({ "auth": { "mode": "password", "password": "pass-word-pass" } })).start();
+        Plan::with(json!({ "auth": { "mode": "password", "password": "pass-word-pass" } }))
+            .talkative()
+            .start();
     let session = gateway.connect(&Who::v4().token("pass-word-pass")).unwrap();
     assert_eq!(session.method(), "password");
     let mut admin = gateway.connect(&Who::v4().password("pass-word-pass")).unwrap();
@@ -509,11 +512,12 @@ fn password_works_in_both_fields_and_a_code_admits_a_locked_device() {
 fn page_without_a_device_needs_allow_insecure_auth_and_the_secret() {
     let page =
         |gateway: &Gateway, who: Who| gateway.dial().page("192.168.1.5:8080").connect(&who.page());
-    let closed = Gateway::new();
+    let closed = Plan::new().talkative().start();
     let refused = page(&closed, Who::v4().token(TOKEN)).unwrap_err();
     assert_eq!((refused.code(), refused.rule()), ("CONTROL_UI_DEVICE_IDENTITY_REQUIRED", "7.8"));
     assert!(refused.hint().contains("allowInsecureAuth"), "{}", refused.hint());
-    let open = Plan::with(json!({ "controlUi": { "allowInsecureAuth": true } })).start();
+    let open =
+        Plan::with(json!({ "controlUi": { "allowInsecureAuth": true } })).talkative().start();
     let session = page(&open, Who::v4().token(TOKEN)).unwrap();
     assert_eq!((rule(&open, &session).as_str(), session.method()), ("7.8", "token"));
     assert_eq!(
@@ -531,8 +535,9 @@ fn page_without_a_device_needs_allow_insecure_auth_and_the_secret() {
 
 #[test]
 fn device_auth_can_be_disabled_for_the_control_ui_only() {
-    let gateway =
-        Plan::with(json!({ "controlUi": { "dangerouslyDisableDeviceAuth": true } })).start();
+    let gateway = Plan::with(json!({ "controlUi": { "dangerouslyDisableDeviceAuth": true } }))
+        .talkative()
+        .start();
     let device = Device::new();
     for sign in [Sign::V3, Sign::Stolen, Sign::WrongId] {
         let who = Who::v4().page().token(TOKEN).device(&device).sign(sign);
@@ -616,8 +621,9 @@ fn trusted_proxy_users_are_accepted_from_the_proxy_only() {
 fn authorized_keys_are_paired_in_strict_mode_without_a_secret() {
     let (by_key, by_id) = (Device::new(), Device::new());
     let keys = json!([format!("{} laptop", by_key.public), format!("{} phone", by_id.id)]);
-    let gateway =
-        Plan::with(json!({ "pairing": { "mode": "strict", "authorizedKeys": keys } })).start();
+    let gateway = Plan::with(json!({ "pairing": { "mode": "strict", "authorizedKeys": keys } }))
+        .talkative()
+        .start();
     for device in [&by_key, &by_id] {
         let session = gateway.connect(&Who::v4().device(device)).unwrap();
         assert_eq!(rule(&gateway, &session), "7.5");
@@ -671,7 +677,7 @@ fn strict_mode_can_auto_approve_nodes_by_range_and_local_clients() {
 
 #[test]
 fn valid_signature_versions_are_accepted_and_invalid_proofs_rejected() {
-    let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"] })).start();
+    let gateway = Plan::with(json!({ "trustedProxies": ["127.0.0.1"] })).talkative().start();
     let connect = |protocol: u32, sign: Sign| {
         gateway
             .connect(&Who::of(protocol).token(TOKEN).device(&Device::new()).sign(sign))
@@ -707,13 +713,14 @@ fn valid_signature_versions_are_accepted_and_invalid_proofs_rejected() {
 #[test]
 fn device_clock_matters_only_with_strict_clock() {
     let day = 24 * 3_600_000;
-    let easy = Gateway::new();
+    let easy = Plan::new().talkative().start();
     for clock in [-400 * day, 400 * day] {
         let session =
             easy.connect(&Who { clock, ..Who::v4().token(TOKEN).device(&Device::new()) }).unwrap();
         easy.logged(&[&format!("conn={} device clock is off", session.conn())]);
     }
-    let strict = Plan::with(json!({ "auth": { "token": TOKEN, "strictClock": true } })).start();
+    let strict =
+        Plan::with(json!({ "auth": { "token": TOKEN, "strictClock": true } })).talkative().start();
     let late = strict
         .connect(&Who { clock: -130_000, ..Who::v4().token(TOKEN).device(&Device::new()) })
         .unwrap_err();

@@ -192,7 +192,7 @@ impl Target {
             config["trustedProxies"] =
                 json!(["127.0.0.1", "172.18.0.0/16", "192.168.1.20", "100.64.0.0/10"]);
         }
-        let gateway = Plan::with(config).start();
+        let gateway = Plan::with(config).talkative().start();
         let mut admin = gateway.admin();
         let join = |name: &str| {
             let device = Device::new();

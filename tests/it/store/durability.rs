@@ -15,7 +15,7 @@ use support::gateway::{code, paired, Gateway, Plan, TOKEN};
 use support::runner::until;
 
 /// Returns content, modification time in nanoseconds and inode of every file below `dir`.
-fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
+pub fn files(dir: &Path) -> BTreeMap<String, (Vec<u8>, i64, u64)> {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
         .map(|entry| {

@@ -1,6 +1,6 @@
 //! The pairing table on disk.
 
 mod crash;
-mod durability;
+pub mod durability;
 mod images;
 mod start;
