@@ -190,7 +190,6 @@ impl Gateway {
             details: failure.details.as_deref(),
             retryable: failure.retryable.then_some(true),
             retry_after_ms: failure.retry_after_ms,
-            ..ErrorShape::new("", "")
         };
         open.send_queue.send(frames::response_err(id, &error).into());
         if failure.unauthorized {
