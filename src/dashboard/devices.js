@@ -70,14 +70,14 @@ function drawAbout() {
 // --- pending requests
 
 function drawPending(row, one) {
-  if (!row.firstChild) {
-    row.append(buildHead(3, 2), decisions(app, "device.pair", one.requestId, called(one), pending.heading, app.refreshDevices));
-    row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
-  }
   const known = app.devices.paired.find(({ deviceId }) => deviceId === one.deviceId);
-  const asked = known && `already paired, has ${rights(known)}, asks for ${rights(one)}`;
   // The owner's label comes before the name that the device gives itself.
   const shown = known?.label ? { ...one, label: known.label } : one;
+  if (!row.firstChild) {
+    row.append(buildHead(3, 2), decisions(app, "device.pair", one.requestId, called(shown), pending.heading, app.refreshDevices));
+    row.firstChild.append(make("p", { className: "quiet mono", textContent: `key ${spaced(one.deviceId)}` }));
+  }
+  const asked = known && `already paired, has ${rights(known)}, asks for ${rights(one)}`;
   const own = nameOf(shown) !== nameOf(one) && `calls itself \u201c${nameOf(one)}\u201d`;
   drawRow(row, shown, [[asked, "wait"], [resembled(one), "bad"]], [own, one.platform, one.clientId, one.remoteIp && `from ${one.remoteIp}`, `requested ${since(one.ts)}`]);
 }

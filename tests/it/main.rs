@@ -7,5 +7,6 @@ mod http;
 mod json;
 mod no_std;
 mod nodes;
+mod owner;
 mod rpc;
 mod store;

@@ -116,8 +116,8 @@ impl Gateway {
         .unwrap_or(Surface::NONE)
     }
 
-    /// Returns whether a line about a request or a node is to be logged. A node that reconnects in a
-    /// loop must not fill the log; the requests are also listed.
+    /// Returns whether a line about a request or a node is to be logged. A node that reconnects in
+    /// a loop must not fill the log; the requests are also listed.
     fn may_log_request(&mut self, now: Now) -> bool {
         self.requests_logged.end_minute(now.at);
         self.requests_logged.add(limits::REQUESTS_LOGGED)
@@ -207,8 +207,8 @@ impl Gateway {
 /// Describes the request of a paired device for more rights.
 fn more_rights(known: &Device, request: &PairingRequest) -> String {
     let rights = |roles: Roles, scopes: Scopes| {
-        let names = roles.iter().map(Role::name).chain(scopes.iter().map(Scope::name));
-        names.collect::<Vec<_>>().join(",")
+        let roles = roles.iter().filter(|role| *role == Role::Node || scopes.is_empty());
+        scopes.iter().map(Scope::name).chain(roles.map(Role::name)).collect::<Vec<_>>().join(",")
     };
     let (device, name) = (known.id.short(), known.shown_name());
     let (has, asked) = (rights(known.roles, known.scopes), rights(request.roles, request.scopes));

@@ -411,7 +411,7 @@ fn paired_device_that_asks_for_more_is_shown_with_its_label_and_rights() {
         assert!(list.contains(part), "{part} is not in:\n{list}");
     }
     gateway.logged(&[
-        "is already paired, has operator,read, asks for operator,admin",
+        "is already paired, has operator.read, asks for operator.admin",
         "(\"Kitchen\")",
     ]);
     let said = gateway.plan.good(&["devices", "approve", &device.id[..8]]);

@@ -11,6 +11,8 @@ use serde_json::{json, Value};
 use support::client::{Device, Dial, Session, Sign, Who};
 use support::gateway::{code, in_a_namespace, Gateway, Plan, TOKEN};
 
+use crate::owner::owner;
+
 /// Address of the client; `mapped` is an IPv4 client of an IPv6 listener.
 const PEERS: [&str; 5] = ["loopback", "172.18.0.1", "192.168.1.20", "100.64.1.2", "mapped"];
 /// Kind of Host and Origin. `none` is a program without Origin; `foreign` is tested twice: a page
@@ -193,7 +195,7 @@ impl Target {
                 json!(["127.0.0.1", "172.18.0.0/16", "192.168.1.20", "100.64.0.0/10"]);
         }
         let gateway = Plan::with(config).talkative().start();
-        let mut admin = gateway.admin();
+        let mut admin = owner(&gateway);
         let join = |name: &str| {
             let device = Device::new();
             let session =

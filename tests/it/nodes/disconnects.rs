@@ -10,6 +10,7 @@ use support::runner;
 
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use crate::nodes::load::{memory, nothing_waits, Held, KIB};
+use crate::owner::owner;
 
 /// Operator with a call that its node has received and not answered.
 struct Scene<'g> {
@@ -162,7 +163,7 @@ const FAULTS: [(&str, Fault); 9] = [
 #[test]
 fn disconnect_during_a_call_ends_it_with_the_right_error_and_leaves_no_state() {
     let gateway = Gateway::new();
-    let mut admin = gateway.admin();
+    let mut admin = owner(&gateway);
     let idle = Held::now(&gateway, &mut admin);
     let mut after = Vec::new();
     for _ in 0..4 {

@@ -5,6 +5,8 @@ use support::client::{Device, Failed, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::runner::until;
 
+use crate::owner::owner;
+
 const LINUX: (&str, &str) = ("linux", "Linux");
 const COMMANDS: [&str; 3] = ["system.run", "system.which", "camera.snap"];
 
@@ -20,7 +22,7 @@ pub fn operator(gateway: &Gateway, protocol: u32, scopes: &[&str]) -> Session {
 
 /// Approves the pending request of a node.
 pub fn approve(gateway: &Gateway, device: &Device) {
-    let mut admin = gateway.admin();
+    let mut admin = owner(gateway);
     let waits = admin.call("node.pair.list", json!({})).unwrap()["pending"].clone();
     let request = waits.as_array().unwrap().iter().find(|one| one["nodeId"] == device.id.as_str());
     let id = request.unwrap_or_else(|| panic!("{waits}"))["requestId"].clone();
