@@ -12,6 +12,7 @@ use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use gatelet::gate::limits;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use support::websocket::{Side, WebSocket};
@@ -36,7 +37,19 @@ pub struct Device {
 impl Device {
     /// Returns the device with this number.
     pub fn new(number: u8) -> Device {
-        let keys = Keys::from_seed([number; 32]);
+        Device::from_seed([number; 32])
+    }
+
+    /// Returns the device of this connection of a crowd: the gateway limits those of one device.
+    fn of_crowd(connection: usize) -> Device {
+        let mut seed = [0xcc; 32];
+        let number = (connection / limits::OPERATOR_CONNECTIONS) as u64;
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        Device::from_seed(seed)
+    }
+
+    fn from_seed(seed: [u8; 32]) -> Device {
+        let keys = Keys::from_seed(seed);
         let id = Sha256::digest(keys.public()).iter().fold(String::new(), |mut id, byte| {
             let _ = write!(id, "{byte:02x}");
             id
@@ -157,13 +170,13 @@ impl Client {
         self.send("node.invoke.result", &[head.as_bytes(), payload, b"}"].concat()).map(drop)
     }
 
-    /// Connects operators of device 1 until there are `wanted`. The connected ones answer pings
-    /// meanwhile; otherwise a busy machine would lose the first ones before the last one is
-    /// connected.
+    /// Connects operators until there are `wanted`, as many of each device as the gateway allows.
+    /// The connected ones answer pings meanwhile; otherwise a busy machine would lose the first
+    /// ones before the last one is connected.
     pub fn gather(place: &Place, clients: &mut Vec<Client>, wanted: usize) -> Result<(), Failed> {
-        let (device, mut caught_up) = (Device::new(1), Instant::now());
+        let mut caught_up = Instant::now();
         while clients.len() < wanted {
-            clients.push(Client::connect(place, &device)?);
+            clients.push(Client::connect(place, &Device::of_crowd(clients.len()))?);
             if caught_up.elapsed() > CATCH_UP {
                 clients.iter_mut().try_for_each(Client::catch_up)?;
                 caught_up = Instant::now();
