@@ -170,9 +170,9 @@ impl Client {
         self.send("node.invoke.result", &[head.as_bytes(), payload, b"}"].concat()).map(drop)
     }
 
-    /// Connects operators until there are `wanted`, as many of each device as the gateway allows. The
-    /// connected ones answer pings meanwhile; otherwise a busy machine would lose the first ones before the last one is
-    /// connected.
+    /// Connects operators until there are `wanted`, as many of each device as the gateway allows.
+    /// The connected ones answer pings meanwhile; otherwise a busy machine would lose the first
+    /// ones before the last one is connected.
     pub fn gather(place: &Place, clients: &mut Vec<Client>, wanted: usize) -> Result<(), Failed> {
         let mut caught_up = Instant::now();
         while clients.len() < wanted {
