@@ -46,12 +46,18 @@ impl Addresses {
         }
     }
 
-    /// Returns all URLs of the page: at the public origin if there is one, on this machine, then
-    /// the others.
+    /// Returns all URLs of the page, each once: at the public origin if there is one, on this
+    /// machine, then the others.
     pub fn pages(&self, config: &Config) -> Vec<String> {
-        let mut urls: Vec<&String> = self.far.iter().filter(|url| **url != self.near).collect();
-        urls.insert(usize::from(config.public_origin.is_some()), &self.near);
-        urls.into_iter().map(|url| format!("{url}/")).collect()
+        let (public, others) = self.far.split_at(usize::from(config.public_origin.is_some()));
+        let mut pages: Vec<String> = Vec::new();
+        for url in public.iter().chain([&self.near]).chain(others) {
+            let page = format!("{url}/");
+            if !pages.contains(&page) {
+                pages.push(page);
+            }
+        }
+        pages
     }
 }
 
@@ -89,6 +95,7 @@ fn origin(address: IpAddr, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn a_lan_address_comes_with_the_name_that_mdns_announces() {
@@ -128,6 +135,23 @@ mod tests {
             let (near, far) = published(Published { address, port }, 9);
             assert_eq!(near, expected.0);
             assert_eq!(far, expected.1);
+        }
+    }
+    #[test]
+    fn each_page_is_listed_once_and_the_public_origin_first() {
+        for (public, near, far, expected) in [
+            (None, "near", &[][..], &["near/"][..]),
+            (None, "near", &["far", "name"], &["near/", "far/", "name/"]),
+            (None, "far", &["far", "name"], &["far/", "name/"]),
+            (Some("far"), "near", &["far", "name"], &["far/", "near/", "name/"]),
+            (Some("near"), "near", &["near"], &["near/"]),
+            (Some("far"), "name", &["far", "name"], &["far/", "name/"]),
+        ] {
+            let mut config = config::in_force(std::iter::empty()).unwrap();
+            config.public_origin = public.map(String::from);
+            let far = far.iter().map(|url| url.to_string()).collect();
+            let addresses = Addresses { near: near.to_string(), far, listens_far: true };
+            assert_eq!(addresses.pages(&config), expected, "{public:?} {near}");
         }
     }
 }
