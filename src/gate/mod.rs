@@ -30,6 +30,7 @@ pub mod ids;
 pub mod limits;
 pub mod net;
 pub mod origin;
+pub mod pace;
 pub mod pairing_requests;
 pub mod policy;
 pub mod protocol;
