@@ -4,9 +4,8 @@
 //! They are in memory only: after a restart the default words are used until a client sets others.
 
 use crate::gate::limits;
-use crate::gate::scopes::Scope;
 use crate::gate::text::cut;
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind};
 use crate::wire::message::Params;
 
@@ -23,12 +22,6 @@ impl Triggers {
             [] => o.strs("triggers", USUAL),
             words => o.strings("triggers", words),
         })
-    }
-
-    /// Returns the event for nodes and for operators with the read scope.
-    pub fn event(&self) -> Effect {
-        let to = Audience::OperatorsNodesAndV3(Scope::Read);
-        Effect::Event { name: "voicewake.changed", payload: self.json(), to }
     }
 }
 
@@ -48,5 +41,5 @@ pub fn set(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
         .map(|word| cut(word.trim(), limits::WAKE_WORD_LEN).to_string())
         .filter(|word| !word.is_empty());
     call.nodes.triggers = Triggers(kept.take(limits::WAKE_WORDS).collect());
-    Ok(Reply::of(call.nodes.triggers.json()).with(vec![call.nodes.triggers.event()]))
+    Ok(Reply::of(call.nodes.triggers.json()).with(vec![Effect::WakeWords]))
 }

@@ -14,8 +14,6 @@ pub struct OpenConnection {
     pub send_queue: Rc<SendQueue>,
     /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
-    /// Sequence number of the last event sent.
-    pub seq: u64,
     /// Display name of the client, or its client id.
     pub name: Rc<str>,
     /// Number of calls rejected as unauthorized.
@@ -37,14 +35,8 @@ pub struct Connections(Vec<OpenConnection>);
 impl Connections {
     /// Adds a WebSocket.
     pub fn open(&mut self, id: ConnId, send_queue: Rc<SendQueue>) {
-        let connection = OpenConnection {
-            id,
-            send_queue,
-            admitted: None,
-            seq: 0,
-            name: Rc::from(""),
-            unauthorized: 0,
-        };
+        let connection =
+            OpenConnection { id, send_queue, admitted: None, name: Rc::from(""), unauthorized: 0 };
         match self.0.binary_search_by_key(&id, |open| open.id) {
             Ok(index) => self.0[index] = connection,
             Err(index) => self.0.insert(index, connection),
@@ -74,11 +66,6 @@ impl Connections {
     /// Iterates over the admitted clients.
     pub fn clients(&self) -> impl Iterator<Item = &Admitted> {
         self.0.iter().filter_map(|open| open.admitted.as_ref())
-    }
-
-    /// Mutable variant of [`Connections::iter`].
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OpenConnection> {
-        self.0.iter_mut()
     }
 
     /// Number of open WebSockets.

@@ -4,6 +4,7 @@
 use super::attempt::Attempt;
 use super::Gateway;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Roles};
+use crate::gate::pace::Pace;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy::Registration;
 use crate::gate::scopes::Scopes;
@@ -24,7 +25,7 @@ impl Gateway {
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
+        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json());
         self.send_frame(client.conn(), triggers);
         self.nodes.registry.insert(ConnectedNode {
             conn: client.conn(),
@@ -36,6 +37,7 @@ impl Gateway {
             declared: *declared,
             since: now.wall,
             stats: None,
+            stats_pace: Pace::default(),
         });
         if matches!(registration, Registration::None(_)) {
             return log::warn!(
@@ -146,8 +148,13 @@ impl Gateway {
 
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.
     pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
-        let queued =
-            self.connections.get(conn).map(|open| open.send_queue.send_droppable(frame.into()));
+        let queued = self.connections.get(conn).map(|open| {
+            if self.make_room(open.send_queue.held(), frame.len()) {
+                open.send_queue.send_droppable(frame.into())
+            } else {
+                Queued::Dropped
+            }
+        });
         if queued != Some(Queued::Queued) {
             let failed = self.nodes.invokes.send_failed(id);
             self.apply_effects(failed.into_iter().collect(), now);

@@ -7,4 +7,5 @@ mod host;
 pub mod invoke;
 pub mod load;
 mod other_methods;
+mod send_queues;
 mod transcripts;
