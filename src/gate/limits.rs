@@ -218,6 +218,30 @@ pub const UNAUTHENTICATED_LOCAL: usize = 16;
 /// configuration, and those of the system's event queue. An idle gateway has about 16.
 pub const OWN_DESCRIPTORS: usize = 32;
 
+// --- send queues --------------------------------------------------------------------------------
+
+/// Maximum number of bytes in all send queues together. An event that many queues share counts
+/// once. Beyond it the largest holder is closed as a slow consumer.
+pub const SEND_QUEUES: usize = 32 * 1024 * 1024;
+/// Part of [`SEND_QUEUES`] that large frames ([`SEND_QUEUE_LARGE`]) leave free for all others.
+pub const SEND_QUEUES_RESERVE: usize = 1024 * 1024;
+/// Maximum number of bytes of droppable events in a send queue, beside the newest presence list.
+pub const SEND_QUEUE_EVENTS: usize = 64 * 1024;
+/// Number of bytes that a queued frame counts in addition to its own.
+pub const SEND_QUEUE_ENTRY: usize = 64;
+/// Time for which a send queue has not been empty after which its client is a slow consumer if
+/// [`SEND_QUEUES`] is used up.
+pub const SEND_QUEUE_SLOW_MS: u64 = 5_000;
+/// Minimum interval between two presence events.
+pub const PRESENCE_MS: u64 = 250;
+/// Maximum number of bytes per second of presence events to all clients together. With many clients
+/// the interval grows: 100 clients that list each other get one in about a second, and 300 clients
+/// the longest list in about five. It is a third of a 100 Mbit/s line.
+pub const PRESENCE_BYTES_PER_S: usize = 4 * 1024 * 1024;
+/// Minimum interval between two events with the statistics of one node, and between two with the
+/// wake words.
+pub const NODE_STATE_MS: u64 = 1_000;
+
 // --- the relay ----------------------------------------------------------------------------------
 
 /// Maximum number of connected nodes.
@@ -482,4 +506,12 @@ const _: () = assert!(CHANGE_BYTES_OF_ONE < 50_000 && CHANGE_BYTES_OF_ONE < CHAN
 const _: () = assert!(
     REFUSALS_LOGGED as usize * 640 < LOG_BYTES_PER_MINUTE,
     "refusals of usual length are all logged"
+);
+const _: () = assert!(
+    FRAME_AFTER_HELLO + SEND_QUEUES_RESERVE < SEND_QUEUES,
+    "the largest answer fits beside the reserve"
+);
+const _: () = assert!(
+    SEND_QUEUE_BYTES + FRAME_AFTER_HELLO + SEND_QUEUES_RESERVE < SEND_QUEUES,
+    "one client may fill its send queue"
 );

@@ -33,6 +33,7 @@ pub mod lookalikes;
 pub mod net;
 pub mod no_connect;
 pub mod origin;
+pub mod pace;
 pub mod pairing_requests;
 pub mod policy;
 pub mod protocol;

@@ -44,7 +44,6 @@ answers! {
         disk as "diskTotalBytes": Option<u64>, disk_free as "diskAvailableBytes": Option<u64>,
         load as "loadAverage": Option<Raw>, at as "updatedAtMs": u64,
     }
-    struct HostStatsEvent { node_id as "nodeId": DeviceId, stats as "hostStats": Raw }
     struct PendingAcked { node_id as "nodeId": DeviceId, ids as "ackedIds": Vec<String>, left as "remainingCount": u64 }
 
     /// Link of a setup code, read by the client that opens it.

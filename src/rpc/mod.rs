@@ -131,8 +131,10 @@ pub enum Effect {
     /// Sends the call with this number to its node. If the node reads too slowly, the call is
     /// returned through [`nodes::PendingInvokes::send_failed`].
     Invoke { id: RequestId, conn: ConnId, frame: Vec<u8> },
-    /// Sends the presence list to all clients that may see it.
+    /// Sends the presence list, which has changed, to all clients that may see it.
     Presence,
+    /// Sends the statistics of nodes that have changed and are due.
+    HostStats,
     /// Removes a pending request.
     RemoveRequest(RequestId),
     /// Creates a request for approval of what the device offers as a node. Follows the approval of
@@ -513,6 +515,15 @@ pub const EVENTS: [&str; 16] = [
     "exec.approval.resolved",
     "config.changed",
 ];
+
+/// Returns a number for an event that carries a state of the gateway, or that only says that the
+/// state has changed. A newer event of that name makes an older one useless.
+pub fn state_event(name: &str) -> Option<usize> {
+    STATE_EVENTS.iter().position(|state| *state == name)
+}
+
+const STATE_EVENTS: [&str; 6] =
+    ["presence", "tick", "health", "voicewake.changed", "device.pair.changed", "config.changed"];
 
 /// Answers one request of an admitted client.
 ///

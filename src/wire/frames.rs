@@ -182,8 +182,13 @@ pub fn response_with(id: &str, inside: usize, payload: &mut dyn FnMut(&mut Write
 
 /// Writes an error response.
 pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
+    error_frame(error, |frame| frame.str("id", id))
+}
+
+/// Writes an error response; `id` writes the id.
+fn error_frame(error: &ErrorShape<'_>, id: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     frame("res", error.details.map_or(0, <[u8]>::len), |frame| {
-        frame.str("id", id);
+        id(frame);
         frame.bool("ok", false);
         frame.obj("error", |fields| {
             fields.str("code", error.code);
@@ -195,26 +200,37 @@ pub fn response_err(id: &str, error: &ErrorShape<'_>) -> Vec<u8> {
     })
 }
 
-/// Writes an event. `payload` is one JSON value, `state_version` the versions of presence and
+/// Writes an event without `seq`. `payload` is one JSON value.
+pub fn event(name: &str, payload: &[u8]) -> Vec<u8> {
+    event_with(name, payload.len(), &mut |frame| frame.raw("payload", payload))
+}
+
+/// Writes the part of an event that is the same for all recipients; [`event_end`] follows.
+pub fn event_start(name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut start = event(name, payload);
+    start.pop();
+    start
+}
+
+/// Writes the rest of an event: its number for one recipient, and the versions of presence and
 /// health.
-pub fn event(
-    name: &str,
-    payload: &[u8],
-    seq: Option<u64>,
-    state_version: Option<(u64, u64)>,
-) -> Vec<u8> {
-    frame("event", payload.len(), |frame| {
-        frame.str("event", name);
-        frame.raw("payload", payload);
-        frame.opt_u64("seq", seq);
+pub fn event_end(seq: u64, state_version: Option<(u64, u64)>) -> Vec<u8> {
+    let mut end = Vec::with_capacity(EVENT_END);
+    json::obj(&mut end, |frame| {
+        frame.u64("seq", seq);
         if let Some((presence, health)) = state_version {
             frame.obj("stateVersion", |version| {
                 version.u64("presence", presence);
                 version.u64("health", health);
             });
         }
-    })
+    });
+    end[0] = b',';
+    end
 }
+
+/// Maximum length of [`event_end`].
+pub const EVENT_END: usize = 112;
 
 /// Writes an event to one client, without `seq`. The payload goes straight into the frame, as in
 /// [`response_with`].
@@ -229,18 +245,35 @@ pub fn event_with(name: &str, inside: usize, payload: &mut dyn FnMut(&mut Writer
 /// bytes written by this module. Returns `None` if `frame` is not a response, because no request
 /// waits for an event.
 pub fn too_large(frame: &[u8]) -> Option<Vec<u8>> {
+    let message = too_large_message("the answer", frame.len());
+    let details = json::object(|details| too_large_details(details, frame.len()));
+    let code = ErrorCode::Unavailable.name(Protocol::V4);
+    replace(frame, &ErrorShape { details: Some(&details), ..ErrorShape::new(code, &message) })
+}
+
+/// Returns the error response that replaces a response for which the send queues of all clients
+/// together have no room. Returns `None` if `frame` is not a response.
+pub fn no_room(frame: &[u8]) -> Option<Vec<u8>> {
+    let message = format!(
+        "the answer has {} bytes, and large answers that other clients are still reading use up \
+         the send queues' share for them; ask again in a second",
+        frame.len()
+    );
+    let code = ErrorCode::Unavailable.name(Protocol::V4);
+    let error = ErrorShape {
+        retryable: Some(true),
+        retry_after_ms: Some(1000),
+        ..ErrorShape::new(code, &message)
+    };
+    replace(frame, &error)
+}
+
+/// Returns the error response with the id of a response written by this module; `None` if `frame`
+/// is not one.
+fn replace(frame: &[u8], error: &ErrorShape<'_>) -> Option<Vec<u8>> {
     let id = frame.strip_prefix(br#"{"type":"res","id":"#)?;
     let id = id.get(..json::string_len(id))?;
-    let message = too_large_message("the answer", frame.len());
-    Some(self::frame("res", id.len(), |out| {
-        out.raw("id", id);
-        out.bool("ok", false);
-        out.obj("error", |error| {
-            error.str("code", ErrorCode::Unavailable.name(Protocol::V4));
-            error.str("message", &message);
-            error.obj("details", |details| too_large_details(details, frame.len()));
-        });
-    }))
+    Some(error_frame(error, |frame| frame.raw("id", id)))
 }
 
 /// Returns the message that `subject` would be a frame of `bytes` bytes, more than a client
@@ -357,9 +390,15 @@ mod tests {
             r#"{"type":"res","id":"1","ok":false,"error":{"code":"C","message":"m"}}"#
         );
         let full = r#"{"type":"event","event":"presence","payload":{},"seq":4,"stateVersion":{"presence":2,"health":1}}"#;
-        assert_eq!(text(event("presence", b"{}", Some(4), Some((2, 1)))), full);
+        let parts = [event_start("presence", b"{}"), event_end(4, Some((2, 1)))];
+        assert_eq!(text(parts.concat()), full);
         assert_eq!(
-            text(event("tick", b"{\"ts\":1}", None, None)),
+            text([event_start("tick", b"{}"), event_end(1, None)].concat()),
+            r#"{"type":"event","event":"tick","payload":{},"seq":1}"#
+        );
+        assert!(event_end(u64::MAX, Some((u64::MAX, u64::MAX))).len() <= EVENT_END);
+        assert_eq!(
+            text(event("tick", b"{\"ts\":1}")),
             r#"{"type":"event","event":"tick","payload":{"ts":1}}"#
         );
         assert_eq!(
@@ -391,7 +430,7 @@ mod tests {
             panic!()
         };
         assert_eq!(payload.as_u64(), Some(3));
-        let message = event("tick", b"{}", Some(9), None);
+        let message = [event_start("tick", b"{}"), event_end(9, None)].concat();
         assert!(matches!(
             FromGateway::parse(&message),
             Ok(FromGateway::Event { seq: Some(9), .. })
@@ -412,7 +451,7 @@ mod tests {
         );
         assert_eq!(error, expected.replace("BYTES", &bytes.to_string()));
         assert!(too_large(&response_err(id, &ErrorShape::new("C", "m"))).is_some());
-        assert!(too_large(&event("tick", b"{}", Some(1), None)).is_none());
+        assert!(too_large(&event("tick", b"{}")).is_none());
         assert!(too_large(&request("1", "health", b"{}")).is_none());
     }
 

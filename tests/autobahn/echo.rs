@@ -53,7 +53,7 @@ async fn converse(
 ) -> Option<(u16, &'static str, CloseMode)> {
     loop {
         match poll_fn(|context| socket.poll_read(context)).await {
-            Ok(Message::Text(text)) => socket.send(text.into()),
+            Ok(Message::Text(text)) => socket.send(Frame::from(text).into()),
             Ok(Message::Binary(bytes)) => {
                 poll_fn(|context| socket.poll_sent(context)).await.ok()?;
                 send_binary(stream, &bytes).await?;

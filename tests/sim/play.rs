@@ -838,6 +838,7 @@ impl World {
     fn nothing_is_left(&mut self) {
         let gateway = self.gateway.as_ref().unwrap();
         assert_eq!((gateway.connections(), gateway.unauthenticated()), (0, 0));
+        assert_eq!(gateway.send_budget().used(), 0, "memory of closed connections is counted");
         assert_eq!((self.model.waits().0, self.model.nodes.len()), (0, 0));
         let status = self.status();
         let Some(status) = status else { return };

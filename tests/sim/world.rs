@@ -35,7 +35,7 @@ use gatelet::server::start_context::{shared_secret, StartContext};
 use gatelet::store::tokens::{control_token, device_token, TableKey};
 use gatelet::store::{Contents, LoadedTable, PairingFile, Shape, TableId};
 use gatelet::wire::connect::Connect;
-use gatelet::wire::frames::Request;
+use gatelet::wire::frames::{self, Request};
 use gatelet::wire::http::Head;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -49,6 +49,8 @@ use crate::trace::{logged, Trace};
 pub const COMMANDS: [&str; 3] = ["robot.walk", "robot.wave", "robot.sing"];
 /// Bytes that a client's socket takes before its send queue fills.
 const WIRE: usize = 48 * 1024;
+/// Maximum number of bytes of events in a send queue: their share and the newest of each state.
+const EVENTS: usize = limits::SEND_QUEUE_EVENTS + 256 * 1024;
 
 /// Returns the key of the table.
 fn table_key() -> TableKey {
@@ -493,6 +495,10 @@ impl World {
             self.trace.line(format_args!("log: {line}"));
         }
         let gateway = self.gateway.as_mut().expect("a gateway runs");
+        let queued = gateway.send_budget();
+        let waiting: usize = self.conns.values().map(|conn| conn.send_queue.bytes()).sum();
+        assert!(queued.used() <= queued.total(), "the send queues exceed their budget");
+        assert!(queued.used() > 0 || waiting == 0, "{waiting} queued bytes are not counted");
         let mut ticket = self.model.tickets;
         self.model.tickets_before = ticket;
         let mut jobs = Vec::new();
@@ -731,7 +737,8 @@ impl World {
         while let Poll::Ready(next) = conn.send_queue.poll_next(&mut context) {
             frames += usize::from(matches!(next, Next::Frame(_)));
         }
-        assert!(frames <= limits::SEND_QUEUE_FRAMES, "{frames} frames waited for one client");
+        let most = limits::SEND_QUEUE_FRAMES + EVENTS / frames::EVENT_END;
+        assert!(frames <= most, "{frames} frames waited for one client");
         let jobs = self.event(Event::Closed { conn: ConnId(id) });
         assert!(jobs.is_empty());
         self.model.closed(id);
@@ -757,7 +764,8 @@ impl World {
                 return;
             };
             assert!(
-                conn.send_queue.bytes() <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO,
+                conn.send_queue.bytes()
+                    <= limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO + EVENTS,
                 "a send queue over its limit"
             );
             let stuck = conn.wire_bytes >= WIRE;
@@ -765,7 +773,7 @@ impl World {
                 break;
             }
             match conn.send_queue.poll_next(&mut context) {
-                Poll::Ready(Next::Frame(frame)) => self.said(id, &frame),
+                Poll::Ready(Next::Frame(frame)) => self.said(id, &frame.to_vec()),
                 Poll::Ready(Next::Ping) if conn.reads && !conn.gone => conn.send_queue.mark_alive(),
                 Poll::Ready(Next::Ping) => {}
                 Poll::Ready(Next::Admitted) => {

@@ -3,14 +3,11 @@
 //! Most of them are for an agent, and there is none here: they are acknowledged as not handled. The
 //! statistics of a node's machine go into the node list and to operators.
 
-use nanoserde::SerJson;
-
 use super::registry::{calling_node, ConnectedNode};
 use crate::gate::facts::Protocol;
 use crate::gate::limits;
-use crate::gate::scopes::Scope;
 use crate::rpc::params::{NodeEvent, PluginSurface};
-use crate::rpc::{self, answers, Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{self, answers, Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind, Value};
 use crate::wire::message::Params;
 
@@ -67,14 +64,9 @@ fn store_stats(call: &mut Call<'_>, payload: Value<'_>) -> Option<Effect> {
         load: load.map(|load| answers::Raw(load.raw().to_string())),
         at: now.0,
     };
-    let stats = stats.serialize_json();
-    let event = rpc::json(&answers::HostStatsEvent {
-        node_id: node.device,
-        stats: answers::Raw(stats.clone()),
-    });
-    node.stats = Some(stats.into_bytes());
-    let to = Audience::OperatorsOfV4(Scope::Read);
-    Some(Effect::Event { name: "node.hostStats", payload: event, to })
+    node.stats = Some(rpc::json(&stats));
+    call.nodes.registry.stats_changed(call.caller.conn());
+    Some(Effect::HostStats)
 }
 
 /// Handles `node.pluginTools.update {tools}` (protocol 4). Tools are for an agent, so none is

@@ -202,7 +202,7 @@ fn decided(call: &Call<'_>, request: &PairingRequest, decision: &str) -> Vec<Eff
     let node = call.nodes.registry.get(&request.device);
     let node = node.filter(|node| node.protocol == Protocol::V4 && is_node(request));
     if let (Some(node), Some(Effect::Event { payload, .. })) = (node, effects.last()) {
-        let frame = frames::event("node.pair.resolved", payload, None, None);
+        let frame = frames::event("node.pair.resolved", payload);
         effects.push(Effect::Frame { conn: node.conn, frame });
     }
     effects

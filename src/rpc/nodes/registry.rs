@@ -2,12 +2,14 @@
 
 use crate::gate::commands::{Lists, NodeDescription as Described, Rules};
 use crate::gate::facts::Protocol;
-use crate::gate::ids::{ConnId, DeviceId, WallMs};
+use crate::gate::ids::{ConnId, DeviceId, Millis, WallMs};
 use crate::gate::limits;
+use crate::gate::pace::Pace;
 use crate::gate::pairing_requests::About;
 use crate::gate::surface::{DoesNotFit, Surface};
 use crate::gate::text::Text;
 use crate::rpc::{Call, Commands, Devices, Failure};
+use crate::wire::json;
 
 /// Declaration of a node in `connect`. Bounded by the reader of `connect`.
 #[derive(Clone, Default, Debug)]
@@ -30,47 +32,91 @@ pub struct ConnectedNode {
     pub since: WallMs,
     /// Statistics of its machine as last sent, one JSON object (protocol 4).
     pub stats: Option<Vec<u8>>,
+    /// Pace of the event with these statistics.
+    pub stats_pace: Pace,
 }
 
 /// Connected nodes, the latest at the end; each device once.
 #[derive(Default)]
-pub struct NodeRegistry(Vec<ConnectedNode>);
+pub struct NodeRegistry {
+    nodes: Vec<ConnectedNode>,
+    /// Earliest time at which changed statistics of a node are due.
+    stats_due: Option<Millis>,
+}
 
 impl NodeRegistry {
     /// Adds a node. It replaces a node with the same device on an older connection; that connection
     /// stays open, and may still answer the calls that it was sent.
     pub fn insert(&mut self, node: ConnectedNode) {
-        self.0.retain(|known| known.device != node.device);
-        self.0.push(node);
+        self.nodes.retain(|known| known.device != node.device);
+        self.nodes.push(node);
     }
 
     /// Removes the node of a closed connection.
     pub fn remove(&mut self, conn: ConnId) {
-        self.0.retain(|node| node.conn != conn);
+        self.nodes.retain(|node| node.conn != conn);
     }
 
     /// Returns the node with this device.
     pub fn get(&self, device: &DeviceId) -> Option<&ConnectedNode> {
-        self.0.iter().find(|node| node.device == *device)
+        self.nodes.iter().find(|node| node.device == *device)
     }
 
     /// Returns the node on this connection.
     pub fn on_connection(&mut self, conn: ConnId) -> Option<&mut ConnectedNode> {
-        self.0.iter_mut().find(|node| node.conn == conn)
+        self.nodes.iter_mut().find(|node| node.conn == conn)
+    }
+
+    /// Records that the statistics of the node on this connection have changed.
+    pub fn stats_changed(&mut self, conn: ConnId) {
+        let Some(node) = self.on_connection(conn) else { return };
+        node.stats_pace.change();
+        let due = node.stats_pace.deadline();
+        self.stats_due = self.stats_due.into_iter().chain(due).min();
+    }
+
+    /// Returns the earliest time at which changed statistics of a node are due.
+    pub fn stats_due(&self) -> Option<Millis> {
+        self.stats_due
+    }
+
+    /// Returns the statistics that have changed and are due, each with the connection of its node:
+    /// the payloads of the events `node.hostStats`.
+    pub fn take_due_stats(&mut self, now: Millis) -> Vec<(ConnId, Vec<u8>)> {
+        if self.stats_due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let mut payloads = Vec::new();
+        for node in &mut self.nodes {
+            if node.stats_pace.take(now) {
+                node.stats_pace.rest(now, limits::NODE_STATE_MS);
+                payloads.extend(node.stats_event().map(|payload| (node.conn, payload)));
+            }
+        }
+        self.stats_due = self.nodes.iter().filter_map(|node| node.stats_pace.deadline()).min();
+        payloads
     }
 
     /// Returns all nodes.
     pub fn iter(&self) -> std::slice::Iter<'_, ConnectedNode> {
-        self.0.iter()
+        self.nodes.iter()
     }
 
     /// Returns the number of nodes.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.nodes.len()
     }
 }
 
 impl ConnectedNode {
+    fn stats_event(&self) -> Option<Vec<u8>> {
+        let stats = self.stats.as_deref()?;
+        Some(json::object(|event| {
+            event.shown("nodeId", &self.device);
+            event.raw("hostStats", stats);
+        }))
+    }
+
     /// Returns the rules for the commands of the node.
     pub fn rules<'a>(
         &'a self,

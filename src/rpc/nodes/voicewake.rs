@@ -4,9 +4,8 @@
 //! They are in memory only: after a restart the default words are used until a client sets others.
 
 use crate::gate::limits;
-use crate::gate::scopes::Scope;
 use crate::gate::text::cut;
-use crate::rpc::{Audience, Call, Effect, Failure, Reply};
+use crate::rpc::{Call, Effect, Failure, Reply};
 use crate::wire::json::{self, Kind};
 use crate::wire::message::Params;
 
@@ -23,12 +22,6 @@ impl Triggers {
             [] => o.strs("triggers", USUAL),
             words => o.strings("triggers", words),
         })
-    }
-
-    /// Returns the event for nodes and for operators with the read scope.
-    pub fn event(&self) -> Effect {
-        let to = Audience::OperatorsNodesAndV3(Scope::Read);
-        Effect::Event { name: "voicewake.changed", payload: self.json(), to }
     }
 }
 

@@ -155,15 +155,17 @@ impl Gateway {
     fn send_hello(&mut self, client: &Admitted, pending: &PendingAdmission, now: Now) {
         let is_new_presence = self.presence.insert(pending.conn, presence_entry(pending, now));
         let hello = self.hello(client, now);
+        let hello = frames::response_ok(&pending.attempt.request, &hello);
+        self.make_room(0, hello.len());
         if let Some(open) = self.connections.get_mut(pending.conn) {
-            open.send_queue.send(frames::response_ok(&pending.attempt.request, &hello).into());
+            open.send_queue.send(hello.into());
             open.send_queue.mark_admitted();
             self.connections.admit(client, pending.attempt.client_name().as_str(), now.at);
             self.admitted_count += 1;
         }
         self.log_admission(client, pending, now);
         if is_new_presence {
-            self.broadcast_presence();
+            self.presence_changed(now);
         }
     }
 

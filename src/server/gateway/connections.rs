@@ -16,8 +16,6 @@ pub struct OpenConnection {
     pub send_queue: Rc<SendQueue>,
     /// Absent until the client is admitted.
     pub admitted: Option<Admitted>,
-    /// Sequence number of the last event sent.
-    pub seq: u64,
     /// Display name of the client, or its client id.
     pub name: Rc<str>,
     /// Number of calls rejected as unauthorized.
@@ -63,7 +61,6 @@ impl Connections {
             id,
             send_queue,
             admitted: None,
-            seq: 0,
             name: Rc::from(""),
             unauthorized: 0,
             last_active: Millis(0),
@@ -126,11 +123,6 @@ impl Connections {
     /// Iterates over the admitted clients.
     pub fn clients(&self) -> impl Iterator<Item = &Admitted> {
         self.open.iter().filter_map(|open| open.admitted.as_ref())
-    }
-
-    /// Mutable variant of [`Connections::iter`].
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OpenConnection> {
-        self.open.iter_mut()
     }
 
     /// Number of open WebSockets.

@@ -189,7 +189,7 @@ impl Gateway {
 
     /// Sends an error response. Closes the connection after too many unauthorized calls.
     pub(super) fn send_error(&mut self, conn: ConnId, id: &str, failure: &Failure) {
-        let Some(open) = self.connections.get_mut(conn) else { return };
+        let Some(open) = self.connections.get(conn) else { return };
         let Some(client) = &open.admitted else { return };
         let error = ErrorShape {
             code: failure.code.name(client.protocol()),
@@ -198,7 +198,8 @@ impl Gateway {
             retryable: failure.retryable.then_some(true),
             retry_after_ms: failure.retry_after_ms,
         };
-        open.send_queue.send(frames::response_err(id, &error).into());
+        self.send_frame(conn, frames::response_err(id, &error));
+        let Some(open) = self.connections.get_mut(conn) else { return };
         if failure.unauthorized {
             open.unauthorized += 1;
             if open.unauthorized > limits::UNAUTHORIZED_CALLS {
@@ -207,11 +208,16 @@ impl Gateway {
         }
     }
 
-    /// Sends a frame that must not be left out.
+    /// Sends a frame that must not be left out. A large response for which there is no room becomes
+    /// an error.
     pub(super) fn send_frame(&self, conn: ConnId, frame: Vec<u8>) {
         let Some(open) = self.connections.get(conn) else { return };
         let bytes = frame.len();
-        if open.send_queue.send(frame.into()) == Queued::TooLarge {
+        let error = match self.make_room(open.send_queue.held(), bytes) {
+            false if bytes >= limits::SEND_QUEUE_LARGE => frames::no_room(&frame),
+            _ => None,
+        };
+        if open.send_queue.send(error.unwrap_or(frame).into()) == Queued::TooLarge {
             log::warn!("conn={conn} an event of {bytes} bytes was not sent: it is larger than any client accepts");
         }
     }

@@ -15,6 +15,7 @@
 mod admission_log;
 mod admit;
 pub mod attempt;
+mod broadcast;
 mod change_limiter;
 mod connection_shares;
 mod connections;
@@ -29,6 +30,7 @@ pub mod parse;
 mod rate_limit;
 mod reject;
 mod reload;
+mod send_budget;
 pub mod verify;
 pub mod write_queue;
 
@@ -38,6 +40,7 @@ use std::rc::Rc;
 
 use self::admission_log::AdmissionLog;
 use self::attempt::{Attempt, ClientInfo};
+use self::broadcast::Announcement;
 use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
@@ -46,7 +49,8 @@ use self::eviction_rate::EvictionRate;
 use self::log_line::RefusalLog;
 use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
-use super::net::send_queue::{Frame, Queued, SendQueue};
+use super::net::send_pool::SendPool;
+use super::net::send_queue::{Frame, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
 use super::os::line_limit::PerMinute;
@@ -57,14 +61,13 @@ use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
 use crate::gate::no_connect::NoConnect;
+use crate::gate::pace::Pace;
 use crate::gate::pairing_requests::PairingRequests;
 use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
-use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
 use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
-use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::http::Bad;
 use crate::wire::json;
@@ -135,6 +138,9 @@ pub struct Gateway {
     write_queue: WriteQueue<Continuation>,
     pub(super) change_limiter: ChangeLimiter,
     pub(super) connections: Connections,
+    send_pool: Rc<SendPool>,
+    presence_pace: Pace,
+    wake_words_pace: Pace,
     /// Number of admitted clients.
     admitted_count: usize,
     /// Limits that the descriptors of the process allow.
@@ -190,6 +196,9 @@ impl Gateway {
             write_queue: WriteQueue::default(),
             change_limiter: ChangeLimiter::default(),
             connections: Connections::default(),
+            send_pool: Rc::default(),
+            presence_pace: Pace::default(),
+            wake_words_pace: Pace::default(),
             admitted_count: 0,
             connection_limits: ConnectionLimits::FULL,
             eviction_rate: EvictionRate::default(),
@@ -218,8 +227,10 @@ impl Gateway {
 
     /// Handles one event.
     pub fn handle(&mut self, event: Event, now: Now) {
+        self.send_pool.set_now(now.at);
         match event {
             Event::Opened { conn, send_queue } => {
+                send_queue.join(&self.send_pool);
                 send_queue.mark_alive();
                 self.connections.open(conn, send_queue);
             }
@@ -245,7 +256,7 @@ impl Gateway {
     /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
-        self.nodes.next_deadline().map_or(own, |next| own.min(next))
+        self.nodes.next_deadline().into_iter().chain(self.next_state()).fold(own, Millis::min)
     }
 
     /// Returns whether the gateway runs and the last write to the table succeeded.
@@ -337,7 +348,7 @@ impl Gateway {
         let holder = closed.admitted.as_ref().map(Admitted::holder);
         self.remove_node_connection(conn, holder, now);
         if self.presence.remove(conn) {
-            self.broadcast_presence();
+            self.presence_changed(now);
         }
     }
 
@@ -379,17 +390,16 @@ impl Gateway {
             self.presence.expire(now.at);
             self.admission_log.report(now.at);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
-            self.broadcast("tick", &payload, Audience::All);
+            self.broadcast(Announcement::of("tick", Audience::All), &payload);
             self.renew_node_requests(now);
         }
         if now.at >= self.next_health {
             self.next_health = now.at.plus(limits::HEALTH_MS);
-            let [v3, v4] =
-                [Protocol::V3, Protocol::V4].map(|protocol| rpc::health_json(protocol, now.wall));
-            let versions = Some((self.presence.version(), 1));
-            let send = SendQueue::send_droppable;
-            self.broadcast_with("health", [&v3, &v4], versions, Audience::All, send);
+            let event =
+                Announcement::of("health", Audience::All).versioned(self.presence.version());
+            self.broadcast_each(event, |_, protocol| rpc::health_json(protocol, now.wall));
         }
+        self.send_due_states(now);
         let expired = self.nodes.expire(now);
         self.apply_effects(expired, now);
         if now.at >= self.next_ping {
@@ -425,79 +435,40 @@ impl Gateway {
         self.phase = Phase::Stopping;
         let unanswered = self.nodes.stop();
         self.apply_effects(unanswered, now);
-        // protocol 3 has null for an unknown time, protocol 4 leaves the member out
-        let v3 = json::object(|o| {
-            o.str("reason", "gateway stopping");
-            o.null("restartExpectedMs");
+        let event = Announcement::of("shutdown", Audience::All).last();
+        self.broadcast_each(event, |_, protocol| {
+            json::object(|o| {
+                o.str("reason", "gateway stopping");
+                // protocol 4 leaves an unknown time out
+                if protocol == Protocol::V3 {
+                    o.null("restartExpectedMs");
+                }
+            })
         });
-        let v4 = json::object(|o| o.str("reason", "gateway stopping"));
-        self.broadcast_with("shutdown", [&v3, &v4], None, Audience::All, SendQueue::send);
         for open in self.connections.iter() {
             open.send_queue.close_for(Close::Restart);
         }
         self.flush(now);
     }
 
-    // --- events to clients -------------------------------------------------------------------
-
-    /// Sends an event to all clients that may see it, except slow ones.
-    pub(super) fn broadcast(&mut self, name: &str, payload: &[u8], to: Audience) {
-        self.broadcast_with(name, [payload; 2], None, to, SendQueue::send_droppable);
-    }
-
-    pub(super) fn broadcast_presence(&mut self) {
-        let [v3, v4] = [Protocol::V3, Protocol::V4].map(|protocol| {
-            let list = self.presence.list(protocol);
-            json::object(|o| o.raw("presence", &list))
-        });
-        let versions = Some((self.presence.version(), 1));
-        let to = Audience::OperatorsAndV3(Scope::Read);
-        self.broadcast_with("presence", [&v3, &v4], versions, to, SendQueue::send_droppable);
-    }
-
-    /// Sends an event with a payload for each protocol. `send` queues a frame for a client.
-    fn broadcast_with(
-        &mut self,
-        name: &str,
-        payloads: [&[u8]; 2],
-        versions: Option<(u64, u64)>,
-        to: Audience,
-        send: fn(&SendQueue, Frame) -> Queued,
-    ) {
-        let mut too_large = 0_u32;
-        for open in self.connections.iter_mut() {
-            let Some(client) = open.admitted.as_ref().filter(|client| to.includes(client)) else {
-                continue;
-            };
-            // a dropped event uses up its number, so that the client can detect the gap (protocol
-            // 4)
-            open.seq += 1;
-            let payload = payloads[(client.protocol() == Protocol::V4) as usize];
-            let frame = frames::event(name, payload, Some(open.seq), versions);
-            let queued = send(&open.send_queue, frame.into());
-            too_large += u32::from(queued == Queued::TooLarge);
-        }
-        if too_large > 0 {
-            let bytes = payloads.map(<[u8]>::len).into_iter().max().unwrap_or(0);
-            log::warn!("event {name} of {bytes} bytes was not sent to {too_large} clients: too large for a frame");
-        }
-    }
-
     /// Applies effects in order.
     pub(super) fn apply_effects(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Event { name, payload, to } => self.broadcast(name, &payload, to),
+                Effect::Event { name, payload, to } => {
+                    self.broadcast(Announcement::of(name, to), &payload)
+                }
                 Effect::Close { device, roles, why } => self.close_device(&device, roles, why),
                 Effect::Frame { conn, frame } => self.send_frame(conn, frame),
                 Effect::Fail { conn, id, failure } => self.send_error(conn, &id, &failure),
                 Effect::Invoke { id, conn, frame } => self.invoke(id, conn, frame, now),
-                Effect::Presence => self.broadcast_presence(),
+                Effect::Presence => self.presence_changed(now),
+                Effect::HostStats => self.send_host_stats(now),
                 Effect::RemoveRequest(request) => self.pairing_requests.remove(request),
                 Effect::RequestSurface(device) => self.update_node_request(device, now),
                 Effect::SetWakeWords(triggers) => {
                     self.nodes.triggers = triggers;
-                    self.apply_effects(vec![self.nodes.triggers.event()], now);
+                    self.wake_words_changed(now);
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::gate::budget::Holder;
 use crate::gate::device::Device;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
+use crate::gate::pace::Pace;
 use crate::gate::pairing_requests::{Added, PairingRequest, RequestContent};
 use crate::gate::policy::Registration;
 use crate::gate::scopes::{Scope, Scopes};
@@ -27,7 +28,7 @@ impl Gateway {
         now: Now,
     ) {
         let (Some(device), Some(declared)) = (client.device(), attempt.node) else { return };
-        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json(), None, None);
+        let triggers = frames::event("voicewake.changed", &self.nodes.triggers.json());
         self.send_frame(client.conn(), triggers);
         self.nodes.registry.insert(ConnectedNode {
             conn: client.conn(),
@@ -39,6 +40,7 @@ impl Gateway {
             declared: *declared,
             since: now.wall,
             stats: None,
+            stats_pace: Pace::default(),
         });
         if matches!(registration, Registration::None(_)) {
             let reason = "is not stored, so its commands cannot be approved";
@@ -195,8 +197,13 @@ impl Gateway {
 
     /// Sends a call to its node. If it cannot be queued, the caller gets an error.
     pub(super) fn invoke(&mut self, id: RequestId, conn: ConnId, frame: Vec<u8>, now: Now) {
-        let queued =
-            self.connections.get(conn).map(|open| open.send_queue.send_droppable(frame.into()));
+        let queued = self.connections.get(conn).map(|open| {
+            if self.make_room(open.send_queue.held(), frame.len()) {
+                open.send_queue.send_droppable(frame.into())
+            } else {
+                Queued::Dropped
+            }
+        });
         if queued != Some(Queued::Queued) {
             let failed = self.nodes.invokes.send_failed(id);
             self.apply_effects(failed.into_iter().collect(), now);

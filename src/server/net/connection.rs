@@ -299,6 +299,11 @@ impl<T: Transport> ClientSession<T> {
             SocketEvent::Closing(code, reason) => {
                 if self.send_queue.is_aborted() {
                     self.guard.shared.warn_of_close(conn, peer, &reason);
+                    // the memory of a large frame is needed by other clients, so it is not
+                    // completed, and the close frame cannot be sent
+                    if self.socket.is_sending_large() {
+                        return;
+                    }
                 }
                 self.socket.close(code, &reason, CloseMode::AwaitAnswer).await;
             }
@@ -321,7 +326,7 @@ impl<T: Transport> ClientSession<T> {
             o.raw("capabilities", b"[]");
         });
         self.challenge = Some((nonce, now.at));
-        frames::event("connect.challenge", &payload, None, None)
+        frames::event("connect.challenge", &payload)
     }
 
     /// Sends the response to the upgrade and the challenge. Then handles messages until the client

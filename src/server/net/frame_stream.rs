@@ -13,7 +13,7 @@ use std::task::{ready, Context, Poll};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::frame_meter::{FrameMeter, TooLarge};
-use super::send_queue::Frame;
+use super::send_queue::OutgoingFrame;
 use crate::gate::limits;
 
 /// Byte stream: TCP, or a substitute in tests. Clones refer to the same stream.
@@ -38,11 +38,24 @@ pub struct FrameStream<T> {
 /// A text frame that is being sent.
 struct Sending {
     head: [u8; HEAD],
-    frame: Frame,
+    frame: OutgoingFrame,
     /// Number of bytes sent of head and frame. The unused bytes of `head` count as sent.
     sent: usize,
     /// Whether the system has not accepted all of it at once.
     waited: bool,
+}
+
+impl Sending {
+    /// Returns what is not sent of the head and the two parts of the frame.
+    fn unsent(&self) -> [&[u8]; 3] {
+        let [body, end] = self.frame.parts();
+        let mut sent = self.sent;
+        [&self.head[..], body, end].map(|part| {
+            let unsent = part.get(sent..).unwrap_or_default();
+            sent = sent.saturating_sub(part.len());
+            unsent
+        })
+    }
 }
 
 impl<T: Transport> FrameStream<T> {
@@ -88,6 +101,11 @@ impl<T: Transport> FrameStream<T> {
         self.meter.is_between_messages()
     }
 
+    /// Returns the length of the text frame that is being sent; 0 if there is none.
+    pub fn sending_len(&self) -> usize {
+        self.sending.as_ref().map_or(0, |sending| sending.frame.size())
+    }
+
     /// Returns whether a text frame is being sent.
     pub fn is_sending(&self) -> bool {
         self.sending.is_some()
@@ -101,25 +119,23 @@ impl<T: Transport> FrameStream<T> {
 
     /// Begins to send a text frame. The previous one must be sent, and the library must have
     /// nothing to write.
-    pub fn begin(&mut self, frame: Frame) {
-        let (head, sent) = head(frame.len());
+    pub fn begin(&mut self, frame: OutgoingFrame) {
+        let (head, sent) = head(frame.size());
         self.sending = Some(Sending { head, frame, sent, waited: false });
     }
 
     /// Begins to send `answer`, followed by a text frame, in one piece.
     pub fn begin_with(&mut self, answer: &[u8], frame: &[u8]) {
         let (head, unused) = head(frame.len());
-        let frame = [answer, &head[unused..], frame].concat().into();
+        let frame = OutgoingFrame::from([answer, &head[unused..], frame].concat());
         self.sending = Some(Sending { head, frame, sent: HEAD, waited: false });
     }
 
     /// Sends the current text frame. Ready when it is sent completely.
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
-        while sending.sent < HEAD + sending.frame.len() {
-            let head = sending.head.get(sending.sent..).unwrap_or_default();
-            let body = sending.frame.get(sending.sent.saturating_sub(HEAD)..).unwrap_or_default();
-            let parts = [IoSlice::new(head), IoSlice::new(body)];
+        while sending.sent < HEAD + sending.frame.size() {
+            let parts = sending.unsent().map(IoSlice::new);
             match Pin::new(&mut self.transport).poll_write_vectored(context, &parts) {
                 Poll::Pending => {
                     sending.waited = true;

@@ -3,9 +3,11 @@
 pub mod bind;
 pub mod connection;
 mod frame_meter;
+mod frame_queue;
 pub mod frame_stream;
 pub mod listener;
 mod port_owner;
 pub mod pre_auth;
+pub mod send_pool;
 pub mod send_queue;
 pub mod websocket;

@@ -1,54 +1,24 @@
-//! Send queue towards one client, bounded: the gateway state fills it and the connection empties
-//! it.
-//!
-//! Invariants:
-//!
-//! - At most [`limits::SEND_QUEUE_FRAMES`] frames are queued.
-//! - Frames that are not large have at most [`limits::SEND_QUEUE_BYTES`] bytes together. With the
-//!   large ones it is at most [`limits::FRAME_AFTER_HELLO`] more. A single frame may exceed this.
-//! - No frame has more than [`limits::FRAME_AFTER_HELLO`] bytes.
-//! - After `close` nothing is added. Queued frames are still sent first. They are discarded only if
-//!   the client is slow or silent.
+//! Send queue towards one client: the gateway state fills it and the connection empties it. What it
+//! holds and in which order is decided by [`super::frame_queue`]; this is the shared handle, which
+//! wakes the connection and counts the memory of all queues together.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use async_tungstenite::tungstenite::Bytes;
 
+use super::frame_queue::FrameQueue;
+use super::send_pool::{Charge, SendPool};
+use crate::gate::ids::Millis;
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::wire::frames;
 
-/// A text frame, shared by all recipients.
+pub use super::frame_queue::{EventFrame, EventKind, Next, OutgoingFrame, Queued};
+
+/// A text frame.
 pub type Frame = Bytes;
-
-/// Next action of the connection.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Next {
-    /// Send this frame.
-    Frame(Frame),
-    /// The client was admitted: accept larger frames from now on.
-    Admitted,
-    /// Send a ping.
-    Ping,
-    /// Close the connection with this code and reason.
-    Close(u16, String),
-}
-
-/// Result of offering a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Queued {
-    Queued,
-    /// The frame was droppable and was left out.
-    Dropped,
-    /// The client is too slow; the connection will be closed.
-    Slow,
-    /// The connection is closing.
-    Closed,
-    /// The frame is larger than any client accepts and is not a response. It was left out.
-    TooLarge,
-}
 
 /// Losses of clients that do not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,17 +46,14 @@ impl Lost {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Next>,
-    bytes: usize,
-    closed: bool,
+    queue: FrameQueue,
+    /// Memory of the queue. Absent until the queue is registered with the gateway state.
+    charge: Option<Charge>,
+    /// Time since which the queue was never empty.
+    busy_since: Option<Millis>,
     /// Whether there was a sign of life since the last ping.
     is_alive: bool,
-    /// Bytes of large frames, which are part of `bytes`.
-    large: usize,
-    /// Number of frames left out.
-    dropped: u64,
-    /// Reason of an immediate close.
-    aborted: Option<Close>,
+    /// Whether another connection gets the place of this one.
     is_evicted: bool,
     waker: Option<Waker>,
 }
@@ -96,35 +63,34 @@ struct State {
 pub struct SendQueue(RefCell<State>);
 
 impl SendQueue {
+    /// Counts the memory of this queue in the pool of all queues.
+    pub fn join(&self, pool: &Rc<SendPool>) {
+        let mut state = self.0.borrow_mut();
+        state.charge = Some(Charge::new(pool.clone(), state.queue.own()));
+    }
+
     /// Queues a frame that must not be left out. If it does not fit, closes the connection as a
-    /// slow consumer. Large frames, mostly answers of nodes, may use [`limits::FRAME_AFTER_HELLO`]
-    /// bytes in addition to the usual limit.
+    /// slow consumer. Of a frame that is larger than any client accepts, only an error response is
+    /// queued if it is a response.
     pub fn send(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        let large = frame.len() >= limits::SEND_QUEUE_LARGE;
-        let max = limits::SEND_QUEUE_BYTES + if large { limits::FRAME_AFTER_HELLO } else { 0 };
-        let excluded = if large { 0 } else { self.0.borrow().large };
-        if self.fits(frame.len(), max, excluded) {
-            self.push(frame)
-        } else {
-            self.abort(Close::SlowConsumer);
-            Queued::Slow
-        }
+        self.update(|queue| {
+            let queued = queue.push(frame);
+            if queued == Queued::Slow {
+                queue.abort(Close::SlowConsumer);
+            }
+            queued
+        })
     }
 
-    /// Queues a frame that may be left out if the client is slow (the protocol's `dropIfSlow`).
+    /// Queues a frame that may be left out if the client is slow.
     pub fn send_droppable(&self, frame: Frame) -> Queued {
         if frame.len() > limits::FRAME_AFTER_HELLO {
             return self.too_large(&frame);
         }
-        if self.fits(frame.len(), limits::SEND_QUEUE_BYTES, 0) {
-            self.push(frame)
-        } else {
-            self.0.borrow_mut().dropped += 1;
-            Queued::Dropped
-        }
+        self.update(|queue| queue.push_droppable(frame))
     }
 
     /// Handles a frame that is larger than any client accepts. It is not queued, and the connection
@@ -136,23 +102,22 @@ impl SendQueue {
         }
     }
 
+    /// Queues an event.
+    pub fn send_event(&self, event: &Rc<EventFrame>) -> Queued {
+        self.update(|queue| queue.push_event(event))
+    }
+
     /// Queues [`Next::Admitted`]: the client is admitted from here on.
     pub fn mark_admitted(&self) {
-        let mut state = self.0.borrow_mut();
-        state.queue.push_back(Next::Admitted);
-        state.wake();
+        self.update(FrameQueue::mark_admitted);
     }
 
     /// Queues a ping. Closes the connection if there was no sign of life since the last call.
     pub fn ping(&self) {
-        let is_alive = std::mem::take(&mut self.0.borrow_mut().is_alive);
-        if !is_alive {
-            return self.abort(Close::Silent);
-        }
-        let mut state = self.0.borrow_mut();
-        if !state.closed {
-            state.queue.push_back(Next::Ping);
-            state.wake();
+        if std::mem::take(&mut self.0.borrow_mut().is_alive) {
+            self.update(FrameQueue::ping);
+        } else {
+            self.abort(Close::Silent);
         }
     }
 
@@ -163,12 +128,7 @@ impl SendQueue {
 
     /// Closes the connection after all queued frames are sent.
     pub fn close(&self, code: u16, reason: &str) {
-        let mut state = self.0.borrow_mut();
-        if !state.closed {
-            state.closed = true;
-            state.queue.push_back(Next::Close(code, reason.to_string()));
-            state.wake();
-        }
+        self.update(|queue| queue.close(code, reason));
     }
 
     /// Like [`SendQueue::close`], with the code and text of this reason.
@@ -179,24 +139,17 @@ impl SendQueue {
 
     /// Closes the connection at once. Queued frames are discarded.
     pub fn abort(&self, reason: Close) {
-        let (code, text) = reason.words();
-        let mut state = self.0.borrow_mut();
-        state.queue.clear();
-        (state.bytes, state.large) = (0, 0);
-        state.closed = true;
-        state.aborted.get_or_insert(reason);
-        state.queue.push_back(Next::Close(code, text.to_string()));
-        state.wake();
+        self.update(|queue| queue.abort(reason));
     }
 
     /// Returns whether the connection must end, even if the client reads nothing.
     pub fn is_closed(&self) -> bool {
-        self.0.borrow().closed
+        self.0.borrow().queue.is_closed()
     }
 
     /// Returns whether the connection ends because the client is slow or silent.
     pub fn is_aborted(&self) -> bool {
-        self.0.borrow().aborted.is_some()
+        self.0.borrow().queue.is_aborted()
     }
 
     /// Like [`SendQueue::abort`], because another connection gets the place of this one. It ends
@@ -213,10 +166,10 @@ impl SendQueue {
 
     /// Returns the losses so far.
     pub fn lost(&self) -> Lost {
-        let state = self.0.borrow();
-        let aborted = |reason| u64::from(state.aborted == Some(reason));
+        let queue = &self.0.borrow().queue;
+        let aborted = |reason| u64::from(queue.abort_reason() == Some(reason));
         Lost {
-            frames: state.dropped,
+            frames: queue.dropped(),
             slow: aborted(Close::SlowConsumer),
             silent: aborted(Close::Silent),
         }
@@ -224,21 +177,29 @@ impl SendQueue {
 
     /// Number of queued bytes.
     pub fn bytes(&self) -> usize {
-        self.0.borrow().bytes
+        self.0.borrow().queue.waiting()
     }
 
-    /// Removes and returns the next action. If there is none, registers the waker.
+    /// Number of bytes that are queued or being sent.
+    pub fn held(&self) -> usize {
+        self.0.borrow().queue.held()
+    }
+
+    /// Time since which the queue was never empty; `None` if it is empty.
+    pub fn busy_since(&self) -> Option<Millis> {
+        self.0.borrow().busy_since
+    }
+
+    /// Removes and returns the next action, when the one before it is done. If there is none,
+    /// registers the waker.
     pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Next> {
         let mut state = self.0.borrow_mut();
-        match state.queue.pop_front() {
-            Some(next) => {
-                if let Next::Frame(frame) = &next {
-                    state.bytes -= frame.len();
-                    state.large -= large(frame);
-                }
-                Poll::Ready(next)
-            }
+        let next = state.queue.pop();
+        state.count();
+        match next {
+            Some(next) => Poll::Ready(next),
             None => {
+                state.busy_since = None;
                 state.register_waker(context);
                 Poll::Pending
             }
@@ -250,40 +211,29 @@ impl SendQueue {
         self.0.borrow_mut().register_waker(context);
     }
 
-    /// Returns whether `len` more bytes fit into `max`, ignoring `excluded` queued bytes. Any
-    /// length fits if there are no others.
-    fn fits(&self, len: usize, max: usize, excluded: usize) -> bool {
-        let state = self.0.borrow();
-        let queued = state.bytes - excluded;
-        state.queue.len() < limits::SEND_QUEUE_FRAMES && (queued == 0 || queued + len <= max)
-    }
-
-    fn push(&self, frame: Frame) -> Queued {
+    /// Changes the queue, and wakes the connection if it waits for the queue. If it waits for the
+    /// client to read, it polls the queue after that.
+    fn update<T>(&self, change: impl FnOnce(&mut FrameQueue) -> T) -> T {
         let mut state = self.0.borrow_mut();
-        if state.closed {
-            return Queued::Closed;
+        let was_busy = state.queue.held() > 0;
+        let result = change(&mut state.queue);
+        state.count();
+        if !was_busy || state.queue.is_closed() {
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
         }
-        state.bytes += frame.len();
-        state.large += large(&frame);
-        state.queue.push_back(Next::Frame(frame));
-        state.wake();
-        Queued::Queued
-    }
-}
-
-/// Returns the length of a large frame, and 0 for other frames.
-fn large(frame: &Frame) -> usize {
-    if frame.len() < limits::SEND_QUEUE_LARGE {
-        0
-    } else {
-        frame.len()
+        result
     }
 }
 
 impl State {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+    /// Passes the memory of the queue on to the pool, and records since when it is not empty.
+    fn count(&mut self) {
+        let Some(charge) = &mut self.charge else { return };
+        charge.set(self.queue.own());
+        if self.busy_since.is_none() {
+            self.busy_since = Some(charge.pool().now());
         }
     }
 
@@ -299,10 +249,12 @@ impl State {
 mod tests {
     use super::*;
 
-    fn drain(send_queue: &SendQueue) -> Vec<Next> {
+    fn drain(send_queue: &SendQueue) -> Vec<Vec<u8>> {
         let mut context = Context::from_waker(Waker::noop());
         std::iter::from_fn(|| match send_queue.poll_next(&mut context) {
-            Poll::Ready(next) => Some(next),
+            Poll::Ready(Next::Frame(frame)) => Some(frame.to_vec()),
+            Poll::Ready(Next::Close(code, reason)) => Some(format!("{code} {reason}").into()),
+            Poll::Ready(Next::Ping | Next::Admitted) => panic!("neither was queued"),
             Poll::Pending => None,
         })
         .collect()
@@ -318,7 +270,7 @@ mod tests {
         assert_eq!(send_queue.send_droppable(frame.clone()), Queued::Dropped);
         assert_eq!(send_queue.send(frame.clone()), Queued::Slow);
         assert_eq!(send_queue.send(frame), Queued::Closed);
-        assert_eq!(drain(&send_queue), [Next::Close(1008, "slow consumer".into())]);
+        assert_eq!(drain(&send_queue), [b"1008 slow consumer"]);
         assert_eq!(send_queue.bytes(), 0);
         send_queue.ping();
         assert_eq!(send_queue.lost(), Lost { frames: 1, slow: 1, silent: 0 });
@@ -347,7 +299,7 @@ mod tests {
             "the limit of usual frames is unchanged"
         );
         drain(&send_queue);
-        assert_eq!((send_queue.bytes(), send_queue.0.borrow().large), (0, 0));
+        assert_eq!((send_queue.bytes(), send_queue.held()), (0, 0));
         let send_queue = SendQueue::default();
         let many = (limits::SEND_QUEUE_BYTES + limits::FRAME_AFTER_HELLO) / five;
         (0..many).for_each(|_| assert_eq!(send_queue.send(answer(five)), Queued::Queued));
@@ -382,20 +334,19 @@ mod tests {
         };
         let max = limits::FRAME_AFTER_HELLO;
         assert_eq!(send_queue.send(response(max)), Queued::Queued);
-        assert_eq!(drain(&send_queue), [Next::Frame(response(max))]);
+        assert_eq!(drain(&send_queue), [response(max)]);
         assert_eq!(send_queue.send_droppable(event(max)), Queued::Queued);
         drain(&send_queue);
         for result in [send_queue.send(event(max + 1)), send_queue.send_droppable(event(max + 1))] {
             assert_eq!(result, Queued::TooLarge);
         }
-        assert_eq!(drain(&send_queue), []);
+        assert!(drain(&send_queue).is_empty());
         assert_eq!(send_queue.send(response(max + 1)), Queued::Queued);
         assert_eq!(send_queue.send_droppable(response(max + 1)), Queued::Queued);
         let queued = drain(&send_queue);
         assert_eq!(queued.len(), 2);
         for next in &queued {
-            let Next::Frame(error) = next else { panic!("{next:?}") };
-            let error = std::str::from_utf8(error).unwrap();
+            let error = std::str::from_utf8(next).unwrap();
             assert!(
                 error.starts_with(
                     r#"{"type":"res","id":"7","ok":false,"error":{"code":"UNAVAILABLE""#
@@ -418,9 +369,37 @@ mod tests {
         send_queue.close(1012, "service restart");
         assert_eq!(send_queue.send(Frame::from_static(b"b")), Queued::Closed);
         send_queue.close(1000, "again");
-        assert_eq!(
-            drain(&send_queue),
-            [Next::Frame(Frame::from_static(b"a")), Next::Close(1012, "service restart".into())]
-        );
+        assert_eq!(drain(&send_queue), [&b"a"[..], b"1012 service restart"]);
+    }
+
+    #[test]
+    fn pool_counts_the_memory_of_all_queues_and_gets_it_back() {
+        let pool = Rc::<SendPool>::default();
+        let queues: Vec<SendQueue> = (0..3).map(|_| SendQueue::default()).collect();
+        queues.iter().for_each(|queue| queue.join(&pool));
+        let event = EventFrame::new(&pool, "e", &[b' '; 10_000], None, EventKind::Droppable);
+        let used = |pool: &SendPool| pool.budget().used();
+        assert!((10_000..10_400).contains(&used(&pool)), "{}", used(&pool));
+        let shared = used(&pool);
+        pool.set_now(Millis(7));
+        for queue in &queues {
+            queue.send_event(&event);
+            queue.send(Frame::from(vec![0; 1_000]));
+            assert_eq!(queue.busy_since(), Some(Millis(7)));
+        }
+        drop(event);
+        let entries = 2 * limits::SEND_QUEUE_ENTRY;
+        assert_eq!(used(&pool), shared + 3 * (1_000 + entries), "an event counts once");
+        pool.set_now(Millis(8));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(queues[0].poll_next(&mut context).is_ready());
+        assert_eq!(used(&pool), shared + 3 * (1_000 + entries) - limits::SEND_QUEUE_ENTRY);
+        assert_eq!(queues[0].busy_since(), Some(Millis(7)));
+        drain(&queues[0]);
+        assert_eq!((queues[0].busy_since(), queues[0].held()), (None, 0));
+        queues[1].abort(Close::Silent);
+        assert_eq!(used(&pool), shared + 1_000 + entries);
+        drop(queues);
+        assert_eq!(used(&pool), 0);
     }
 }

@@ -16,7 +16,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::stream::Stream;
 
 use super::frame_stream::{FrameStream, Transport};
-use super::send_queue::Frame;
+use super::send_queue::{Frame, OutgoingFrame};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::text::cut;
@@ -26,7 +26,7 @@ use crate::server::runtime::within;
 pub struct Socket<T> {
     protocol: WebSocketStream<FrameStream<T>>,
     /// Text frames queued behind the one that is being sent.
-    queue: VecDeque<Frame>,
+    queue: VecDeque<OutgoingFrame>,
     /// Whether the protocol may have a pong, a ping or a close that is not written.
     unsent: bool,
     /// Number of pings received since everything was sent.
@@ -56,8 +56,17 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Queues a text frame; see [`Socket::poll_sent`].
-    pub fn send(&mut self, frame: Frame) {
-        self.queue.push_back(frame);
+    pub fn send(&mut self, frame: OutgoingFrame) {
+        if self.unsent || !self.queue.is_empty() || self.protocol.get_ref().is_sending() {
+            self.queue.push_back(frame);
+        } else {
+            self.protocol.get_mut().begin(frame);
+        }
+    }
+
+    /// Returns whether a large frame is being sent.
+    pub fn is_sending_large(&self) -> bool {
+        self.protocol.get_ref().sending_len() >= limits::SEND_QUEUE_LARGE
     }
 
     /// Queues a ping.
@@ -439,7 +448,7 @@ mod tests {
     fn progress_of_a_delayed_frame_is_a_sign_of_life() {
         let (mut socket, wire) = pair();
         wire.set_room(10);
-        socket.send(Frame::from(vec![b'x'; 100]));
+        socket.send(vec![b'x'; 100].into());
         assert!(
             !is_sent(&mut socket) && !socket.has_progressed(),
             "a frame that is accepted at once does not count"
@@ -511,7 +520,7 @@ mod tests {
         );
         wire.receive(&masked(0x81, &large));
         assert!(next(&mut socket).is_some() && socket.can_shrink());
-        socket.send(Frame::from_static(b"x"));
+        socket.send(Frame::from_static(b"x").into());
         assert!(!socket.can_shrink(), "a frame is queued");
         assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is being sent");
         wire.set_room(usize::MAX);

@@ -145,7 +145,8 @@ fn answers(id: &str, echo: &str, json: &str) {
     for answer in [
         frames::response_ok(id, json.as_bytes()),
         frames::response_err(id, &error),
-        frames::event(echo, json.as_bytes(), Some(1), Some((1, 1))),
+        [frames::event_start(echo, json.as_bytes()), frames::event_end(1, Some((1, 1)))].concat(),
+        frames::event(echo, json.as_bytes()),
     ] {
         // a value inside a response is nested slightly deeper than alone
         let depth = |text: &[u8]| {

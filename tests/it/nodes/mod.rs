@@ -7,5 +7,6 @@ mod host;
 pub mod invoke;
 pub mod load;
 mod other_methods;
+mod send_queues;
 mod shares;
 mod transcripts;

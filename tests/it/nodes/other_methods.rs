@@ -1,8 +1,10 @@
 //! Other parts of the relay: approvals between operators, wake words, pending work, host statistics
 //! of a node, recipients of events, and the owner's lists of commands.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use gatelet::gate::limits;
 use serde_json::{json, Value};
 use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
@@ -445,6 +447,8 @@ fn events_are_filtered_by_role_and_scope_without_sequence_gaps() {
         admin.call("voicewake.set", json!({ "triggers": [format!("word {round}")] })).unwrap();
         let (node, _) = node_on(&gateway, 4, LINUX, &["system.which"]);
         drop(node);
+        // the next wake words are sent at once again
+        thread::sleep(Duration::from_millis(limits::NODE_STATE_MS + 50));
     }
     admin.call("voicewake.set", json!({ "triggers": ["last"] })).unwrap();
     // reading fails on a gap in the sequence numbers

@@ -667,19 +667,18 @@ fn by_the_clock(s: &mut Script) {
     let conn = ConnId(1);
     owner.handle(Event::Opened { conn, send_queue: send_queue.clone() }, now(0));
     owner.handle(Event::Connect { conn, attempt: Box::new(attempt(s.protocol)) }, now(0));
-    for at in [30_000, 60_000] {
-        assert!(owner.next_deadline() <= Millis(at));
-        send_queue.mark_alive();
-        owner.handle(Event::Tick, now(at));
-    }
     let mut came = Vec::new();
-    while let Poll::Ready(next) = send_queue.poll_next(&mut Context::from_waker(Waker::noop())) {
-        if let Next::Frame(frame) = next {
-            came.extend(
-                serde_json::from_slice::<Value>(&frame)
-                    .ok()
-                    .filter(|frame| frame["type"] == "event"),
-            );
+    for at in [0, 30_000, 60_000] {
+        if at > 0 {
+            assert!(owner.next_deadline() <= Millis(at));
+            send_queue.mark_alive();
+            owner.handle(Event::Tick, now(at));
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(next) = send_queue.poll_next(&mut context) {
+            let Next::Frame(frame) = next else { continue };
+            let frame: Value = serde_json::from_slice(&frame.to_vec()).unwrap();
+            came.extend(Some(frame).filter(|frame| frame["type"] == "event"));
         }
     }
     let names: Vec<&str> = came.iter().map(|frame| frame["event"].as_str().unwrap()).collect();
