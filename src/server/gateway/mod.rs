@@ -43,6 +43,7 @@ use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
 use super::runtime_config::RuntimeConfig;
+use crate::gate::budget::Holder;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
@@ -224,6 +225,11 @@ impl Gateway {
     /// Number of open WebSockets whose client is not admitted.
     pub fn unauthenticated(&self) -> usize {
         self.connections.len() - self.admitted_count
+    }
+
+    /// Returns the holder of an admitted connection.
+    pub fn holder(&self, conn: ConnId) -> Option<Holder> {
+        Some(self.connections.get(conn)?.admitted.as_ref()?.holder())
     }
 
     fn committed(&mut self, mut job: DiskJob, error: Option<String>, now: Now) {

@@ -4,3 +4,4 @@ pub mod agent_stubs;
 mod numbers;
 mod scopes;
 mod system_event;
+mod turns;
