@@ -34,6 +34,10 @@ pub const READ_BUFFER: usize = 1024;
 pub const BUFFER_KEPT: usize = 16 * 1024;
 /// Number of reads of [`READ_BUFFER`] bytes from one WebSocket before other tasks run.
 pub const READS_PER_TURN: u32 = 16;
+/// Number of bytes that are written to one WebSocket before other tasks run.
+pub const WRITTEN_PER_TURN: usize = 128 * 1024;
+/// Number of bytes that one write counts at least, because a small one takes as long.
+pub const WRITE_COST: usize = 4 * 1024;
 /// Unsent pongs to one client at which the gateway stops reading from it.
 pub const PINGS_WAITING: u32 = 16;
 
