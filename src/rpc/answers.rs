@@ -68,9 +68,6 @@ answers! {
         cpus as "cpuCount": u64, load as "loadAverage": Option<Raw>,
         memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
     }
-    struct LogLines<'a> {
-        file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool,
-    }
     /// Line of the log in the form that the programs of both protocols read. The message is the
     /// second argument, because those programs also show the first one as the name of the source.
     struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }

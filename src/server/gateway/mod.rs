@@ -42,6 +42,7 @@ use super::config_file::FileWork;
 use super::net::send_queue::{Frame, Queued, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
+use super::os::logger;
 use super::runtime_config::RuntimeConfig;
 use crate::gate::budget::Holder;
 use crate::gate::facts::{Phase, Protocol};
@@ -328,6 +329,7 @@ impl Gateway {
         if now.at >= self.next_tick {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
+            logger::forget_shown();
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All);
             self.renew_node_requests(now);
