@@ -43,6 +43,12 @@ impl Budget {
         self.peak = self.peak.max(self.used);
     }
 
+    /// Sets how much is used, for a pool that counts its own entries.
+    pub fn record(&mut self, used: usize) {
+        self.used = used;
+        self.peak = self.peak.max(used);
+    }
+
     /// Gives `amount` back.
     pub fn give(&mut self, amount: usize) {
         debug_assert!(amount <= self.used, "more is given back than was taken");
@@ -91,6 +97,8 @@ mod tests {
         assert_eq!((budget.used(), budget.free(), budget.peak()), (15, 0, 15));
         budget.give(14);
         assert_eq!((budget.used(), budget.free(), budget.peak()), (1, 9, 15));
+        budget.record(4);
+        assert_eq!((budget.used(), budget.free(), budget.peak()), (4, 6, 15));
     }
 
     #[test]

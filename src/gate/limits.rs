@@ -205,7 +205,7 @@ pub const NODE_ERROR_WHOLE: usize =
 /// 64).
 pub const ACTIONS_OF_ONE: usize = 64;
 /// Same as [`ACTIONS_OF_ONE`], over all nodes.
-pub const ACTIONS: usize = 512;
+pub const ACTIONS: usize = 128;
 /// Maximum size of the parameters of a queued action.
 pub const ACTION_LEN: usize = 16 * 1024;
 /// Lifetime of a queued action (protocol 4: 10 min).
@@ -346,6 +346,53 @@ pub const LOG_BYTES: usize = 128 * 1024;
 /// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
 
+// --- memory -------------------------------------------------------------------------------------
+
+/// Memory in which the gateway keeps working under any load: `MemoryMax` of the service. Greater
+/// than the sum of [`MEMORY_PARTS`].
+pub const MEMORY: usize = 128 * 1024 * 1024;
+/// Maximum number of bytes in all send queues together.
+pub const SEND_QUEUES: usize = 32 * 1024 * 1024;
+/// Maximum number of bytes of all unfinished frames of admitted clients together.
+pub const UNFINISHED_FRAMES: usize = 64 * 1024 * 1024;
+/// Number of admitted connections that [`DESCRIPTORS`] allow. A process that may open more
+/// descriptors takes up to [`CONNECTION_LEN`] bytes more for each further connection.
+pub const CONNECTIONS_IN_MEMORY: usize = 2048;
+/// Descriptors of the service, `LimitNOFILE`: connections, and what else the gateway opens.
+pub const DESCRIPTORS: usize = CONNECTIONS_IN_MEMORY + UNAUTHENTICATED + 96;
+/// Memory of an idle admitted connection.
+pub const CONNECTION_LEN: usize = 4_700;
+/// Memory of a pending call to a node beside the queued frames.
+pub const INVOKE_LEN: usize = 320;
+/// Memory of the idle gateway that is not part of a file.
+pub const PROGRAM_LEN: usize = 1024 * 1024;
+
+/// Users of memory, with the most bytes of each. Descriptions of nodes and devices, of which the
+/// owner approved each, are not counted.
+pub const MEMORY_PARTS: [(&str, usize); 9] = [
+    ("program", PROGRAM_LEN),
+    ("send queues", SEND_QUEUES),
+    ("unfinished frames", UNFINISHED_FRAMES),
+    ("unauthenticated connections", UNAUTHENTICATED * FRAME_BEFORE_HELLO),
+    ("connections", CONNECTIONS_IN_MEMORY * CONNECTION_LEN),
+    ("calls to nodes", INVOKES * INVOKE_LEN),
+    ("command approvals", EXEC_APPROVALS * EXEC_APPROVAL_LEN),
+    ("actions for phones", ACTIONS * ACTION_LEN),
+    // the lines, and twice escaped in the form of an answer
+    ("log", 4 * LOG_BYTES + LOG_LINES * 128),
+];
+
+/// Returns the sum of [`MEMORY_PARTS`].
+pub const fn memory_used() -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < MEMORY_PARTS.len() {
+        sum += MEMORY_PARTS[at].1;
+        at += 1;
+    }
+    sum
+}
+
+const _: () = assert!(memory_used() < MEMORY, "all budgets at their limits fit into the memory");
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO

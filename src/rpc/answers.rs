@@ -3,6 +3,7 @@
 
 use nanoserde::{SerJson, SerJsonState};
 
+use super::gatelet::BudgetUse;
 use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::scopes::Scopes;
 
@@ -78,7 +79,8 @@ answers! {
         urls: &'a Vec<String>, pages: &'a Vec<String>,
         auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
         fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
-        operators: usize, nodes: usize, invokes: usize, approvals: usize, warnings: &'a Vec<String>,
+        operators: usize, nodes: usize, invokes: usize, approvals: usize,
+        budgets: &'a Vec<BudgetUse>, warnings: &'a Vec<String>,
     }
     struct TableState { capacity: usize, used: usize, age as "ageHours": u32 }
 

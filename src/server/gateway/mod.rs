@@ -14,6 +14,7 @@
 
 mod admit;
 pub mod attempt;
+mod budgets;
 mod connections;
 mod continuation;
 pub(super) mod counters;
@@ -33,6 +34,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use self::attempt::{Attempt, ClientInfo};
+use self::budgets::SampledBudgets;
 use self::connections::Connections;
 use self::continuation::Continuation;
 use self::counters::Counters;
@@ -54,7 +56,7 @@ use crate::gate::refusal::{Close, Refusal};
 use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
+use crate::rpc::{self, Audience, BudgetUse, Devices, Effect, Failure, Nodes, Presence, Status};
 use crate::wire::frames;
 use crate::wire::hello;
 use crate::wire::http::Bad;
@@ -118,6 +120,7 @@ pub struct Gateway {
     pub(super) connections: Connections,
     /// Number of admitted clients.
     admitted_count: usize,
+    sampled_budgets: SampledBudgets,
     pub(super) counters: Counters,
     pub(super) status: Status,
     /// Features in hello for protocols 3 and 4.
@@ -160,6 +163,7 @@ impl Gateway {
             write_queue: WriteQueue::default(),
             connections: Connections::default(),
             admitted_count: 0,
+            sampled_budgets: SampledBudgets::UNUSED,
             counters: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
@@ -330,6 +334,7 @@ impl Gateway {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
             logger::forget_shown();
+            self.budgets(now);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast("tick", &payload, Audience::All);
             self.renew_node_requests(now);
@@ -471,5 +476,6 @@ impl Gateway {
         self.status.unauthenticated = self.unauthenticated();
         self.status.invokes = self.nodes.invokes.count();
         self.status.approvals = self.nodes.approvals.undecided();
+        self.status.budgets = self.budgets(now).into_iter().map(BudgetUse::of).collect();
     }
 }
