@@ -1,7 +1,7 @@
 //! QR codes: in a terminal with half blocks, two rows of modules per line, and as a picture for a
 //! page.
 
-use crc::{Crc, NoTable, CRC_32_ISO_HDLC};
+use crc::{Crc, CRC_32_ISO_HDLC};
 use qrcodegen::{QrCode, QrCodeEcc};
 
 use crate::wire::base64;
@@ -30,16 +30,12 @@ fn png(code: &QrCode) -> Vec<u8> {
     let modules = code.size() + 2 * MARGIN;
     let scale = (SIDE / modules).max(1);
     let side = modules * scale;
-    // Everything outside of the code is light.
-    let light = |x: i32, y: i32| !code.get_module(x / scale - MARGIN, y / scale - MARGIN);
     let mut rows = Vec::new();
-    for y in 0..side {
-        rows.push(0);
-        rows.extend(
-            (0..side)
-                .step_by(8)
-                .map(|x| (x..x + 8).fold(0, |byte, x| byte << 1 | u8::from(light(x, y)))),
-        );
+    for y in 0..modules {
+        // Everything outside of the code is light.
+        let light = (0..modules).map(|x| !code.get_module(x - MARGIN, y - MARGIN));
+        let row = row(light, scale as usize, side as usize);
+        (0..scale).for_each(|_| rows.extend_from_slice(&row));
     }
     // One stored block without compression: at most 292 rows of 38 bytes.
     let len = rows.len() as u16;
@@ -55,21 +51,39 @@ fn png(code: &QrCode) -> Vec<u8> {
     out
 }
 
+/// Returns a row of pixels without a filter, `scale` pixels for each module; the rest of the last
+/// byte is light.
+fn row(light: impl Iterator<Item = bool>, scale: usize, side: usize) -> Vec<u8> {
+    let mut row = vec![0; 1 + side.div_ceil(8)];
+    let pixels = light.flat_map(|light| std::iter::repeat_n(light, scale));
+    for (x, light) in pixels.chain(std::iter::repeat(true)).take(8 * (row.len() - 1)).enumerate() {
+        row[1 + x / 8] |= u8::from(light) << (7 - x % 8);
+    }
+    row
+}
+
+static CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 fn chunk(out: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
     out.extend((data.len() as u32).to_be_bytes());
     let start = out.len();
     out.extend(kind);
     out.extend(data);
-    let sum = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC).checksum(&out[start..]);
+    let sum = CHECKSUM.checksum(&out[start..]);
     out.extend(sum.to_be_bytes());
 }
 
 /// Returns the Adler-32 checksum of zlib (RFC 1950).
 fn adler32(bytes: &[u8]) -> [u8; 4] {
-    let (a, b) = bytes.iter().fold((1, 0), |(a, b): (u32, u32), byte| {
-        let a = (a + u32::from(*byte)) % 65521;
-        (a, (a + b) % 65521)
-    });
+    let (mut a, mut b) = (1_u32, 0_u32);
+    // a remainder for every byte would take longer; the sums of so many bytes fit
+    for part in bytes.chunks(5552) {
+        for byte in part {
+            a += u32::from(*byte);
+            b += a;
+        }
+        (a, b) = (a % 65521, b % 65521);
+    }
     (b << 16 | a).to_be_bytes()
 }
 

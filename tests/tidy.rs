@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use gatelet::config::{Kind, KEYS};
 use gatelet::gate::facts::Protocol;
+use gatelet::gate::limits;
 use gatelet::gate::refusal::{Fill, Hint, Refusal, Rule};
 use support::rust_source::is_word;
 
@@ -283,6 +284,14 @@ fn each_dependency_has_a_reason() {
     let silent = reasons.iter().filter(|(_, why)| why.len() < 10);
     wrong.extend(silent.map(|(name, _)| format!("{file}: say why {name} is there")));
     report(wrong);
+}
+
+#[test]
+fn service_has_the_memory_and_descriptors_of_the_limits() {
+    let unit = read("targets/linux/systemd/gatelet.service");
+    let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert_eq!(value("MemoryMax="), format!("{}M", limits::MEMORY >> 20));
+    assert_eq!(value("LimitNOFILE="), limits::DESCRIPTORS.to_string());
 }
 
 #[test]

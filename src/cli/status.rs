@@ -2,7 +2,7 @@
 
 use super::args::{action, Command};
 use super::context::{store_error, Context};
-use super::format::{clean, number, shown_text, span, texts};
+use super::format::{clean, items, number, shown_text, span, texts};
 use super::output::{parse_answer, pretty, CommandResult, Exit, Output};
 use crate::store;
 use crate::wire::json::{self, Value};
@@ -57,6 +57,7 @@ fn status(context: &Context) -> CommandResult {
             ),
         ),
         ("devices", format!("{} of {}", number(&table, "used"), number(&table, "capacity"))),
+        ("limits", budgets(&value)),
     ];
     let mut out = String::new();
     for (name, text) in lines {
@@ -103,6 +104,23 @@ fn elsewhere(value: &Value<'_>) -> String {
     match urls.is_empty() {
         true => "no address for other devices is known; `gatelet url` says what to set".to_string(),
         false => clean(&urls.join(", ")),
+    }
+}
+
+/// Returns the limits of which at least half was used at a time.
+fn budgets(value: &Value<'_>) -> String {
+    let near = |budget: &Value<'_>| 2 * number(budget, "peak") >= number(budget, "limit");
+    let shown: Vec<String> = items(value, "budgets")
+        .filter(near)
+        .map(|budget| {
+            let [used, peak, limit] = ["used", "peak", "limit"].map(|name| number(&budget, name));
+            let kind = shown_text(&budget, "kind");
+            format!("{kind}: {used} of {limit}, at most {peak}")
+        })
+        .collect();
+    match shown.is_empty() {
+        true => "less than half was used of each".to_string(),
+        false => shown.join("; "),
     }
 }
 

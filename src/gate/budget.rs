@@ -57,6 +57,11 @@ impl Budget {
         self.used = self.used.saturating_sub(amount);
     }
 
+    /// Sets the total, which may be less than what is used.
+    pub fn with_total(self, total: usize) -> Budget {
+        Budget { total, ..self }
+    }
+
     /// Returns the total.
     pub fn total(&self) -> usize {
         self.total

@@ -35,6 +35,10 @@ pub const READ_BUFFER: usize = 1024;
 pub const BUFFER_KEPT: usize = 16 * 1024;
 /// Number of reads of [`READ_BUFFER`] bytes from one WebSocket before other tasks run.
 pub const READS_PER_TURN: u32 = 16;
+/// Number of bytes that are written to one WebSocket before other tasks run.
+pub const WRITTEN_PER_TURN: usize = 128 * 1024;
+/// Number of bytes that one write counts at least, because a small one takes as long.
+pub const WRITE_COST: usize = 4 * 1024;
 /// Unsent pongs to one client at which the gateway stops reading from it.
 pub const PINGS_WAITING: u32 = 16;
 
@@ -270,9 +274,9 @@ pub const NODE_ERROR_WHOLE: usize =
 /// 64), and of actions of one holder for all phones.
 pub const ACTIONS_OF_ONE: usize = 64;
 /// Same as [`ACTIONS_OF_ONE`], over all nodes.
-pub const ACTIONS: usize = 512;
+pub const ACTIONS: usize = 128;
 /// Maximum size of the parameters and the idempotency key of a queued action.
-pub const ACTION_LEN: usize = 16 * 1024;
+pub const ACTION_LEN: usize = 8 * 1024;
 /// Lifetime of a queued action (protocol 4: 10 min).
 pub const ACTION_MS: u64 = 600_000;
 /// Maximum number of work items waiting for nodes to fetch them, over all nodes; a node has at most
@@ -451,6 +455,53 @@ pub const CHANGE_BYTES: usize = 10 * CHANGE_BYTES_OF_ONE;
 /// Maximum number of changes counted at the same time, over all clients.
 pub const CHANGES: usize = 1024;
 
+// --- memory -------------------------------------------------------------------------------------
+
+/// Memory in which the gateway keeps working under any load: `MemoryMax` of the service. Greater
+/// than the sum of [`MEMORY_PARTS`].
+pub const MEMORY: usize = 128 * 1024 * 1024;
+/// Maximum number of bytes of all unfinished frames of admitted clients together.
+pub const UNFINISHED_FRAMES: usize = 64 * 1024 * 1024;
+/// Number of admitted connections that [`DESCRIPTORS`] allow. A process that may open more
+/// descriptors takes up to [`CONNECTION_LEN`] bytes more for each further connection.
+pub const CONNECTIONS_IN_MEMORY: usize = 2048;
+/// Descriptors of the service, `LimitNOFILE`: connections, a file for each unauthenticated one, and
+/// what else the gateway opens.
+pub const DESCRIPTORS: usize =
+    CONNECTIONS_IN_MEMORY + 2 * UNAUTHENTICATED + 2 * ATTEMPTS_WAITING + OWN_DESCRIPTORS;
+/// Memory of an idle admitted connection.
+pub const CONNECTION_LEN: usize = 4_700;
+/// Memory of a pending call to a node beside the queued frames.
+pub const INVOKE_LEN: usize = 320;
+/// Memory of the idle gateway that is not part of a file.
+pub const PROGRAM_LEN: usize = 1024 * 1024;
+
+/// Users of memory, with the most bytes of each. Descriptions of nodes and devices, of which the
+/// owner approved each, are not counted.
+pub const MEMORY_PARTS: [(&str, usize); 9] = [
+    ("program", PROGRAM_LEN),
+    ("send queues", SEND_QUEUES),
+    ("unfinished frames", UNFINISHED_FRAMES),
+    ("unauthenticated connections", UNAUTHENTICATED * FRAME_BEFORE_HELLO),
+    ("connections", CONNECTIONS_IN_MEMORY * CONNECTION_LEN),
+    ("calls to nodes", INVOKES * INVOKE_LEN),
+    ("command approvals", EXEC_APPROVALS * EXEC_APPROVAL_LEN),
+    ("actions for phones", 2 * ACTIONS * ACTION_LEN),
+    // the lines, and twice escaped in the form of an answer
+    ("log", 4 * LOG_BYTES + LOG_LINES * 128),
+];
+
+/// Returns the sum of [`MEMORY_PARTS`].
+pub const fn memory_used() -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < MEMORY_PARTS.len() {
+        sum += MEMORY_PARTS[at].1;
+        at += 1;
+    }
+    sum
+}
+
+const _: () = assert!(memory_used() < MEMORY, "all budgets at their limits fit into the memory");
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
 const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO

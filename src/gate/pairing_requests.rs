@@ -165,7 +165,8 @@ impl PairingRequests {
     }
 
     /// Returns the use of the list, counted in requests.
-    pub fn budget(&self) -> Budget {
+    pub fn budget(&mut self, now: Millis) -> Budget {
+        self.expire(now);
         let mut budget = Budget::new(limits::PENDING);
         budget.record(self.peak);
         budget.record(self.requests.len());
@@ -448,7 +449,7 @@ mod tests {
         assert_eq!(add(&mut requests, 0, 0, 90), (true, None), "renewed");
         let evicted: Vec<_> = (0..4).map(|n| add(&mut requests, 500 + n, 0, 100).1).collect();
         assert_eq!(evicted, [None, Some(1), Some(2), Some(3)]);
-        assert_eq!(requests.budget().used(), 1 + usize::from(full));
+        assert_eq!(requests.budget(Millis(100)).used(), 1 + usize::from(full));
         requests.remove(id(500));
         assert_eq!(add(&mut requests, 600, 0, 100), (true, None));
         let left: Vec<u16> = requests.iter(Millis(100)).map(number).collect();

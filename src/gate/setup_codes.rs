@@ -99,7 +99,8 @@ impl SetupCodes {
     }
 
     /// Returns the use of the set, counted in codes.
-    pub fn budget(&self) -> Budget {
+    pub fn budget(&mut self, now: Millis) -> Budget {
+        self.expire(now);
         let mut budget = Budget::new(limits::SETUP_CODES);
         budget.record(self.peak);
         budget.record(self.entries.len());
@@ -264,7 +265,8 @@ mod tests {
         assert_eq!((state(0), state(11)), (CodeState::Gone, CodeState::Gone));
         assert_eq!(state(12), CodeState::Alive(limits::SETUP_CODE_MS - 8));
         assert_eq!(state(19), CodeState::Alive(limits::SETUP_CODE_MS - 1));
-        assert_eq!((setup_codes.budget().used(), setup_codes.budget().peak()), (9, 9));
+        let budget = setup_codes.budget(Millis(20));
+        assert_eq!((budget.used(), budget.peak()), (9, 9));
         for n in 2..20 {
             let added = (0..9).filter(|_| add(&mut setup_codes, 50 + n, device(n), 30).is_ok());
             assert_eq!(added.count(), if n < 5 { 9 } else { 0 }, "4, 2 and 1 places, then none");

@@ -3,6 +3,7 @@
 
 use nanoserde::{SerJson, SerJsonState};
 
+use super::gatelet::BudgetUse;
 use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::scopes::Scopes;
 
@@ -67,9 +68,6 @@ answers! {
         cpus as "cpuCount": u64, load as "loadAverage": Option<Raw>,
         memory as "memoryTotalBytes": u64, memory_free as "memoryFreeBytes": u64,
     }
-    struct LogLines<'a> {
-        file: &'a str, cursor: u64, size: usize, lines: Vec<String>, truncated: bool, reset: bool,
-    }
     /// Line of the log in the form that the programs of both protocols read. The message is the
     /// second argument, because those programs also show the first one as the name of the source.
     struct LogLine<'a> { message as "1": &'a str, meta as "_meta": LogMeta, time: &'a str }
@@ -80,7 +78,8 @@ answers! {
         urls: &'a Vec<String>, pages: &'a Vec<String>,
         auth as "authMode": &'a str, pairing as "pairingMode": &'a str, source as "secretSource": &'a str,
         fingerprint as "secretFingerprint": &'a str, table: TableState, connections: usize, unauthenticated: usize,
-        operators: usize, nodes: usize, invokes: usize, approvals: usize, warnings: &'a Vec<String>,
+        operators: usize, nodes: usize, invokes: usize, approvals: usize,
+        budgets: &'a Vec<BudgetUse>, warnings: &'a Vec<String>,
     }
     struct TableState { capacity: usize, used: usize, age as "ageHours": u32 }
 

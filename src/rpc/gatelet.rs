@@ -4,6 +4,7 @@ use nanoserde::SerJson;
 
 use super::params::{Nothing, Refusals};
 use super::{answers, Call, Failure, Reply};
+use crate::gate::budget::Budget;
 use crate::gate::limits;
 
 /// Rejection as kept for `gatelet explain --last`: the connection as the gateway saw it, the rule,
@@ -63,9 +64,27 @@ pub struct Status {
     pub invokes: usize,
     /// Number of approvals that are undecided.
     pub approvals: usize,
+    pub budgets: Vec<BudgetUse>,
     pub machine: Machine,
     /// Warnings about the configuration and the table, as printed at start.
     pub warnings: Vec<String>,
+}
+
+/// Use of one budget, as a count or in bytes.
+#[derive(Clone, Debug, SerJson)]
+pub struct BudgetUse {
+    pub kind: &'static str,
+    pub used: usize,
+    /// Most that was used at the same time.
+    pub peak: usize,
+    pub limit: usize,
+}
+
+impl BudgetUse {
+    /// Returns the use of the budget of that name.
+    pub fn of((kind, budget): (&'static str, Budget)) -> BudgetUse {
+        BudgetUse { kind, used: budget.used(), peak: budget.peak(), limit: budget.total() }
+    }
 }
 
 /// State of the machine at the time of the call; zero or empty where it is unknown.
@@ -111,6 +130,7 @@ pub fn status(call: &mut Call<'_>, _: Nothing) -> Result<Reply, Failure> {
         nodes: status.nodes,
         invokes: status.invokes,
         approvals: status.approvals,
+        budgets: &status.budgets,
         warnings: &status.warnings,
     }))
 }

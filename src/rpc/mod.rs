@@ -41,7 +41,7 @@ use crate::wire::message::Params;
 use stubs::Stub;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
-pub use gatelet::{Machine, RejectionRecord, Status};
+pub use gatelet::{BudgetUse, Machine, RejectionRecord, Status};
 pub use logs::Log;
 pub use nodes::{Declared, Nodes};
 pub use presence::{Presence, PresenceEntry};

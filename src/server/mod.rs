@@ -8,7 +8,7 @@
 //!
 //! | files | content |
 //! |---|---|
-//! | `error`, `os/`, `runtime` | the system: clock, log, signals, tasks and timers |
+//! | `error`, `os/`, `turns`, `runtime` | the system: clock, log, signals, tasks and timers |
 //! | other files of `net/` | sockets, frames, send queues, without the gateway state |
 //! | `addresses` | addresses at which the gateway is reached |
 //! | `runtime_config`, `start_context`, `config_file` | configuration in force, and its file |
@@ -30,6 +30,7 @@ pub mod runtime;
 pub mod runtime_config;
 pub mod shared;
 pub mod start_context;
+pub mod turns;
 #[cfg(windows)]
 mod windows_service;
 

@@ -329,7 +329,7 @@ hardening_holds() {
   same "$(field CapEff) $(field CapPrm) $(field CapBnd) $(field CapAmb)" "0000000000000000 0000000000000000 0000000000000000 0000000000000000"
   same "$(field NoNewPrivs) $(field Seccomp)" "1 2"
   [ "$(field Uid | cut -f 1)" -ge 61184 ] || fail "not a dynamic user: $(field Uid)"
-  same "$(inside sed -n 's/^Max open files *\([0-9]*\) *\([0-9]*\).*/\1 \2/p' "/proc/$pid/limits")" "16800 16800"
+  same "$(inside sed -n 's/^Max open files *\([0-9]*\) *\([0-9]*\).*/\1 \2/p' "/proc/$pid/limits")" "2688 2688"
   same "$(inside sed -n 's/^Max core file size *\([0-9]*\).*/\1/p' "/proc/$pid/limits")" 0
   # the mounts of the service, accessed as root: failures here are not caused by the user id
   local its=/proc/$pid/root
@@ -340,7 +340,7 @@ hardening_holds() {
   same "$(inside ls -A "$its/home" "$its/root" | tr -d '\n')" "$its/home:$its/root:"
   expect "its own place" inside touch "$its/var/lib/private/gatelet/was-here"
   expect "its own place" inside rm "$its/var/lib/private/gatelet/was-here"
-  ok "the process: dynamic user, no capability, no new privileges, seccomp, 16800 files, no core dump; it can start no program, and write
+  ok "the process: dynamic user, no capability, no new privileges, seccomp, 2688 files, no core dump; it can start no program, and write
         only to its state directory"
 }
 

@@ -16,6 +16,7 @@ mod admission_log;
 mod admit;
 pub mod attempt;
 mod broadcast;
+mod budgets;
 mod change_limiter;
 mod connection_shares;
 mod connections;
@@ -41,6 +42,7 @@ use std::rc::Rc;
 use self::admission_log::AdmissionLog;
 use self::attempt::{Attempt, ClientInfo};
 use self::broadcast::Announcement;
+use self::budgets::SampledBudgets;
 use self::change_limiter::ChangeLimiter;
 use self::connections::Connections;
 use self::continuation::Continuation;
@@ -54,6 +56,7 @@ use super::net::send_queue::{Frame, SendQueue};
 use super::os::clock::Entropy;
 use super::os::hourly_warnings::HourlyWarnings;
 use super::os::line_limit::PerMinute;
+use super::os::logger;
 use super::runtime_config::RuntimeConfig;
 use crate::gate::budget::{Budget, Holder};
 use crate::gate::connection_limits::ConnectionLimits;
@@ -67,7 +70,7 @@ use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
+use crate::rpc::{self, Audience, BudgetUse, Devices, Effect, Failure, Nodes, Presence, Status};
 use crate::wire::hello;
 use crate::wire::http::Bad;
 use crate::wire::json;
@@ -149,6 +152,7 @@ pub struct Gateway {
     /// Devices for which a warning about their share of connections was logged. Absent until the
     /// first.
     share_warnings: Option<Box<HourlyWarnings<DeviceId>>>,
+    sampled_budgets: SampledBudgets,
     pub(super) counters: Counters,
     pub(super) status: Status,
     /// Features in hello for protocols 3 and 4.
@@ -203,6 +207,7 @@ impl Gateway {
             connection_limits: ConnectionLimits::FULL,
             eviction_rate: EvictionRate::default(),
             share_warnings: None,
+            sampled_budgets: SampledBudgets::UNUSED,
             counters: Counters::NONE,
             features: [Protocol::V3, Protocol::V4]
                 .map(|protocol| hello::features(protocol, rpc::advertised(protocol), &rpc::EVENTS)),
@@ -282,6 +287,11 @@ impl Gateway {
     /// Number of open WebSockets whose client is not admitted.
     pub fn unauthenticated(&self) -> usize {
         self.connections.len() - self.admitted_count
+    }
+
+    /// Returns the holder of an admitted connection.
+    pub fn holder(&self, conn: ConnId) -> Option<Holder> {
+        Some(self.connections.get(conn)?.admitted.as_ref()?.holder())
     }
 
     fn committed(&mut self, mut job: DiskJob, error: Option<String>, now: Now) {
@@ -389,6 +399,8 @@ impl Gateway {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
             self.admission_log.report(now.at);
+            logger::forget_shown();
+            self.budgets(now);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast(Announcement::of("tick", Audience::All), &payload);
             self.renew_node_requests(now);
@@ -494,5 +506,6 @@ impl Gateway {
         self.status.unauthenticated = self.unauthenticated();
         self.status.invokes = self.nodes.invokes.count();
         self.status.approvals = self.nodes.approvals.undecided();
+        self.status.budgets = self.budgets(now).into_iter().map(BudgetUse::of).collect();
     }
 }

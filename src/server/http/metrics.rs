@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 
+use crate::gate::budget::Budget;
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
 use crate::gate::no_connect::NoConnect;
@@ -102,11 +103,26 @@ impl Gateway {
         page.value("gatelet_table_devices", "Devices in the pairing table.", self.devices.len());
         let help = "Devices and nodes that wait for approval.";
         page.value("gatelet_pending_requests", help, self.pairing_requests.iter(now.at).count());
+        self.write_budgets(&mut page, now);
         let memory = host_info::kernel("/proc/self/status");
         if let Some(bytes) = memory.and_then(|text| host_info::bytes(&text, "VmRSS:")) {
             page.value("process_resident_memory_bytes", "Memory in use, in bytes.", bytes);
         }
         page.0
+    }
+}
+
+impl Gateway {
+    fn write_budgets(&mut self, page: &mut Page, now: Now) {
+        let budgets = self.budgets(now);
+        let of = |value: fn(&Budget) -> usize| {
+            budgets.iter().map(move |(kind, budget)| (*kind, value(budget) as u64))
+        };
+        let help = "What is used of a limited resource, in bytes where the kind says so.";
+        page.values("gatelet_budget_used", help, "kind", of(Budget::used));
+        let help = "The most that was used of it since the start.";
+        page.values("gatelet_budget_peak", help, "kind", of(Budget::peak));
+        page.values("gatelet_budget_limit", "Its limit.", "kind", of(Budget::total));
     }
 }
 

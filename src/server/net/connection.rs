@@ -28,8 +28,9 @@ use crate::server::gateway::parse;
 use crate::server::gateway::{Event, InvalidFirstFrame, InvalidRequest};
 use crate::server::http::static_files::FileResponse;
 use crate::server::http::{self, HttpResponse};
-use crate::server::runtime::{sleep, within, Offload};
+use crate::server::runtime::{self, sleep, within, Offload};
 use crate::server::shared::Shared;
+use crate::server::turns::TurnHolder;
 use crate::wire::connect::Connect;
 use crate::wire::frames::{self, Request};
 use crate::wire::http::{Head, ResponseHead};
@@ -121,6 +122,14 @@ impl Drop for ConnectionGuard {
 }
 
 impl ConnectionGuard {
+    /// Counts the time of this connection for its client from now on.
+    fn take_own_turns(&self) {
+        let holder = self.shared.with_gateway(|gateway| gateway.holder(self.conn));
+        if let Some(holder) = holder {
+            runtime::continue_for(TurnHolder::Client(holder));
+        }
+    }
+
     /// Reads a request. Returns `None` if the connection ended or the request was invalid.
     async fn read_request<T: Transport>(
         &self,
@@ -462,6 +471,7 @@ impl<T: Transport> ClientSession<T> {
                     self.socket.admit();
                     self.stage = Stage::Admitted;
                     self.guard.shared.pre_auth.remove(self.guard.conn);
+                    self.guard.take_own_turns();
                     return Poll::Ready(SocketEvent::Admitted.into());
                 }
                 Poll::Pending if self.socket.can_shrink() => {

@@ -29,6 +29,8 @@ pub struct FrameStream<T> {
     read_ahead: Vec<u8>,
     /// Number of reads left before other connections get a turn.
     reads: u32,
+    /// Number of bytes that can be written before other connections get a turn.
+    room: usize,
     sending: Option<Sending>,
     /// Whether bytes were received, or accepted of a frame that had to wait, since the last call of
     /// [`FrameStream::has_progressed`].
@@ -46,13 +48,15 @@ struct Sending {
 }
 
 impl Sending {
-    /// Returns what is not sent of the head and the two parts of the frame.
-    fn unsent(&self) -> [&[u8]; 3] {
+    /// Returns what is not sent of the head and the two parts of the frame, at most `max` bytes.
+    fn unsent(&self, max: usize) -> [&[u8]; 3] {
         let [body, end] = self.frame.parts();
-        let mut sent = self.sent;
+        let (mut sent, mut room) = (self.sent, max);
         [&self.head[..], body, end].map(|part| {
             let unsent = part.get(sent..).unwrap_or_default();
+            let unsent = &unsent[..unsent.len().min(room)];
             sent = sent.saturating_sub(part.len());
+            room -= unsent.len();
             unsent
         })
     }
@@ -68,6 +72,7 @@ impl<T: Transport> FrameStream<T> {
             meter,
             read_ahead,
             reads: limits::READS_PER_TURN,
+            room: limits::WRITTEN_PER_TURN,
             sending: None,
             progressed: false,
         }
@@ -85,6 +90,7 @@ impl<T: Transport> FrameStream<T> {
             meter: self.meter,
             read_ahead: std::mem::take(&mut self.read_ahead),
             reads: self.reads,
+            room: self.room,
             sending: self.sending.take(),
             progressed: self.progressed,
         }
@@ -131,19 +137,26 @@ impl<T: Transport> FrameStream<T> {
         self.sending = Some(Sending { head, frame, sent: HEAD, waited: false });
     }
 
-    /// Sends the current text frame. Ready when it is sent completely.
+    /// Sends the current text frame. Ready when it is sent completely. After
+    /// [`limits::WRITTEN_PER_TURN`] bytes it is pending once, so that other connections get a turn.
     pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
         while sending.sent < HEAD + sending.frame.size() {
-            let parts = sending.unsent().map(IoSlice::new);
+            if self.room == 0 {
+                self.room = limits::WRITTEN_PER_TURN;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let parts = sending.unsent(self.room).map(IoSlice::new);
             match Pin::new(&mut self.transport).poll_write_vectored(context, &parts) {
                 Poll::Pending => {
-                    sending.waited = true;
+                    (self.room, sending.waited) = (limits::WRITTEN_PER_TURN, true);
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     sending.sent += count;
+                    self.room = self.room.saturating_sub(count.max(limits::WRITE_COST));
                     self.progressed |= sending.waited;
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -176,6 +189,7 @@ impl<T: Transport> FrameStream<T> {
                 }
                 Poll::Pending => {
                     self.reads = limits::READS_PER_TURN;
+                    self.room = limits::WRITTEN_PER_TURN;
                     return Poll::Pending;
                 }
             }

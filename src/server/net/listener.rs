@@ -10,15 +10,16 @@ use smol::future::yield_now;
 use super::connection;
 use crate::gate::limits;
 use crate::gate::net;
-use crate::server::runtime::{sleep, spawn};
+use crate::server::runtime::{sleep, spawn_for};
 use crate::server::shared::Shared;
+use crate::server::turns::TurnHolder;
 
 /// Starts a task for each listener that accepts connections. Each connection is served in its own
 /// task.
 pub fn accept_all(shared: &Rc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
     for socket in sockets {
         let listener = async_net::TcpListener::try_from(socket)?;
-        spawn(accept(shared.clone(), listener)).detach();
+        spawn_for(TurnHolder::Unauthenticated, accept(shared.clone(), listener)).detach();
     }
     Ok(())
 }
@@ -56,6 +57,7 @@ fn start(shared: &Rc<Shared>, stream: TcpStream, address: IpAddr) {
     let conn = shared.next_conn();
     shared.pre_auth.add(conn, address);
     let reached = stream.local_addr().ok().map(|reached| reached.ip());
-    let task = spawn(connection::serve(shared.clone(), conn, stream, address, reached));
+    let serving = connection::serve(shared.clone(), conn, stream, address, reached);
+    let task = spawn_for(TurnHolder::Unauthenticated, serving);
     shared.pre_auth.set_task(conn, task);
 }

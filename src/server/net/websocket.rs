@@ -445,6 +445,24 @@ mod tests {
     }
 
     #[test]
+    fn a_long_queue_is_sent_in_bounded_turns() {
+        for (count, len) in [(1, 20 * limits::WRITTEN_PER_TURN), (600, 20)] {
+            let (mut socket, wire) = pair();
+            wire.set_room(usize::MAX);
+            (0..count).for_each(|_| socket.send(Frame::from(vec![b'x'; len]).into()));
+            let (mut turns, mut before) = (1, 0);
+            while !is_sent(&mut socket) {
+                let sent = wire.0.borrow().sent.len();
+                let writes = (sent - before).div_ceil(len + 2);
+                assert!(sent - before <= limits::WRITTEN_PER_TURN + 10, "{sent}");
+                assert!(writes <= limits::WRITTEN_PER_TURN / limits::WRITE_COST, "{writes}");
+                (turns, before) = (turns + 1, sent);
+            }
+            assert!(turns >= 19, "{turns}");
+        }
+    }
+
+    #[test]
     fn progress_of_a_delayed_frame_is_a_sign_of_life() {
         let (mut socket, wire) = pair();
         wire.set_room(10);

@@ -31,6 +31,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Returns the time from which the duration of a turn of the event loop is measured.
+pub fn turn_start() -> Instant {
+    Instant::now()
+}
+
 /// Source of random bytes.
 pub trait Entropy {
     /// Fills `bytes` with unpredictable bytes.

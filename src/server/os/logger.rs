@@ -64,6 +64,11 @@ pub fn kept() -> Log {
     lock(&KEPT).clone()
 }
 
+/// Gives back the memory that answers about the log took.
+pub fn forget_shown() {
+    lock(&KEPT).forget_shown();
+}
+
 /// Logs to this file as well.
 fn to_file(path: &Path) {
     match LogFile::open(path, limits::LOG_LEN) {

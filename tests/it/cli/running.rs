@@ -44,6 +44,7 @@ fn token_that_only_the_gateway_has_is_named_and_no_other_is_printed() {
         (&["token", "rotate"], 1, "", "OPENCLAW_GATEWAY_TOKEN"),
         (&["url"], 0, &*format!("{page}\n"), "the link has no token"),
         (&["status"], 0, "from OPENCLAW_GATEWAY_TOKEN", ""),
+        (&["status"], 0, "less than half was used of each", ""),
         (&["config", "print"], 0, "OPENCLAW_GATEWAY_TOKEN", ""),
         (&["pair"], 0, "oc-pair://", ""),
     ] {

@@ -222,6 +222,18 @@ fn counters_match_the_log_for_each_rule() {
             status[field]
         );
     }
+    let budgets = status["budgets"].as_array().unwrap();
+    for budget in budgets {
+        let kind = budget["kind"].as_str().unwrap();
+        let of = |what: &str| scrape.of_label(&format!("gatelet_budget_{what}"), "kind", kind);
+        assert_eq!(json!(of("limit") as u64), budget["limit"]);
+        assert!(of("used") <= of("peak") && of("peak") <= of("limit"), "{budget}");
+    }
+    let connected = status["operators"].as_u64().unwrap() + status["nodes"].as_u64().unwrap();
+    assert_eq!(
+        (&budgets[0]["kind"], &budgets[0]["used"]),
+        (&json!("connections"), &json!(connected))
+    );
     assert_eq!((scrape.get("gatelet_nodes"), scrape.get("gatelet_ready")), (1.0, 1.0));
     let list =
         admin.call("device.pair.list", json!({})).unwrap()["pending"].as_array().unwrap().len();

@@ -5,3 +5,4 @@ mod changes;
 mod numbers;
 mod scopes;
 mod system_event;
+mod turns;
