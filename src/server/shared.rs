@@ -10,6 +10,7 @@ use smol::channel::{bounded, unbounded, Receiver, Sender};
 use super::gateway::verify::SignatureCheck;
 use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
+use super::net::frame_budget::FrameBudget;
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
 use super::os::hourly_warnings::HourlyWarnings;
@@ -29,7 +30,11 @@ pub struct Shared {
     /// Time for which [`Shared::wait_for_deadline`] waits.
     timer_at: Cell<Millis>,
     pub pre_auth: PreAuthConnections,
+    /// Budget of all unfinished frames of admitted clients.
+    pub frame_budget: Rc<FrameBudget>,
     signature_offload: Offload,
+    /// Reads large messages.
+    pub frame_offload: Offload,
     /// Reads files of `gateway.controlUi.root`.
     pub file_offload: Offload,
     next_conn: Cell<u64>,
@@ -48,7 +53,9 @@ impl Shared {
             deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
             pre_auth: PreAuthConnections::default(),
+            frame_budget: Rc::default(),
             signature_offload: Offload::default(),
+            frame_offload: Offload::default(),
             file_offload: Offload::default(),
             next_conn: Cell::new(1),
             proxy_warnings: RefCell::default(),

@@ -228,6 +228,7 @@ impl Gateway {
             scopes: client.scopes(),
             token: issued,
             more_tokens: &[],
+            max_payload: rpc::frame_limit(client),
         };
         hello.payload()
     }

@@ -18,7 +18,7 @@ mod connections;
 mod continuation;
 pub(super) mod counters;
 mod decide;
-mod dispatch;
+pub mod dispatch;
 mod log_line;
 mod nodes;
 pub mod parse;
@@ -31,6 +31,8 @@ pub mod write_queue;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
+
+use async_tungstenite::tungstenite::Utf8Bytes;
 
 use self::attempt::{Attempt, ClientInfo};
 use self::connections::Connections;
@@ -52,8 +54,8 @@ use crate::gate::refusal::{Close, Refusal};
 use crate::gate::scopes::Scope;
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, Devices, Effect, Failure, Nodes, Presence, Status};
-use crate::wire::frames;
+use crate::rpc::{self, Audience, Devices, Effect, Failure, LargeRequest, Nodes, Presence, Status};
+use crate::wire::frames::{self, BadFrame};
 use crate::wire::hello;
 use crate::wire::http::Bad;
 use crate::wire::json;
@@ -70,6 +72,8 @@ pub enum Event {
     InvalidRequest { conn: ConnId, request: Box<InvalidRequest> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
+    /// An admitted client sent a large message, which another thread has read.
+    LargeFrame { conn: ConnId, read: Box<Result<LargeRequest<Utf8Bytes>, BadFrame>> },
     /// The connection ended.
     Closed { conn: ConnId },
     /// The disk thread has done a job. `error` is set if the table could not be written.
@@ -188,6 +192,7 @@ impl Gateway {
             Event::InvalidFirstFrame { conn, frame } => self.reject_first_frame(conn, &frame, now),
             Event::InvalidRequest { conn, request } => self.reject_request(conn, &request, now),
             Event::Frame { conn, message } => self.handle_frame(conn, &message, now),
+            Event::LargeFrame { conn, read } => self.handle_large(conn, *read, now),
             Event::Closed { conn } => self.closed(conn, now),
             Event::Committed { job, error } => self.committed(job, error, now),
             Event::Tick => self.tick(now),

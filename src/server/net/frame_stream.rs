@@ -12,6 +12,7 @@ use std::task::{ready, Context, Poll};
 
 use smol::io::{AsyncRead, AsyncWrite};
 
+use super::frame_budget::FrameShare;
 use super::frame_meter::{FrameMeter, TooLarge};
 use super::send_queue::Frame;
 use crate::gate::limits;
@@ -25,6 +26,8 @@ impl<T: AsyncRead + AsyncWrite + Clone + Unpin> Transport for T {}
 pub struct FrameStream<T> {
     transport: T,
     meter: FrameMeter,
+    /// Reservation for large messages; absent until the client is admitted.
+    share: Option<FrameShare>,
     /// Bytes that were read beyond the end of the current frame.
     read_ahead: Vec<u8>,
     /// Number of reads left before other connections get a turn.
@@ -53,6 +56,7 @@ impl<T: Transport> FrameStream<T> {
         FrameStream {
             transport,
             meter,
+            share: None,
             read_ahead,
             reads: limits::READS_PER_TURN,
             sending: None,
@@ -60,9 +64,35 @@ impl<T: Transport> FrameStream<T> {
         }
     }
 
-    /// Raises the frame limit to that of an admitted client.
-    pub fn admit(&mut self) {
-        self.meter.set_limit(limits::FRAME_AFTER_HELLO);
+    /// Raises the frame limit to that of an admitted client. From then on large messages are read
+    /// only if `share` has room for them.
+    pub fn admit(&mut self, limit: usize, share: FrameShare) {
+        self.meter.set_limit(limit);
+        self.share = Some(share);
+    }
+
+    /// Releases what was reserved for the last message.
+    pub fn release(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.release();
+        }
+    }
+
+    /// Number of bytes received of a message that is not complete; `None` if there is none, or if
+    /// it waits for room.
+    pub fn unfinished(&self) -> Option<u64> {
+        let is_begun = !self.meter.is_between_messages() || !self.read_ahead.is_empty();
+        (is_begun && !self.is_waiting()).then(|| self.received())
+    }
+
+    /// Number of bytes received of the last message, about.
+    pub fn received(&self) -> u64 {
+        self.meter.received()
+    }
+
+    /// Returns whether a message waits for room in the budget of unfinished frames.
+    fn is_waiting(&self) -> bool {
+        self.share.as_ref().is_some_and(FrameShare::is_waiting)
     }
 
     /// Moves the state into a new value. `self` must not be used afterwards.
@@ -70,6 +100,7 @@ impl<T: Transport> FrameStream<T> {
         FrameStream {
             transport: self.transport.clone(),
             meter: self.meter,
+            share: self.share.take(),
             read_ahead: std::mem::take(&mut self.read_ahead),
             reads: self.reads,
             sending: self.sending.take(),
@@ -88,15 +119,10 @@ impl<T: Transport> FrameStream<T> {
         self.meter.is_between_messages()
     }
 
-    /// Returns whether a text frame is being sent.
-    pub fn is_sending(&self) -> bool {
-        self.sending.is_some()
-    }
-
     /// Returns whether bytes were received since the last call, or some were accepted of a frame
-    /// that had to wait.
+    /// that had to wait. While a message waits for room, the client cannot show that it is alive.
     pub fn has_progressed(&mut self) -> bool {
-        std::mem::take(&mut self.progressed)
+        std::mem::take(&mut self.progressed) || self.is_waiting()
     }
 
     /// Begins to send a text frame. The previous one must be sent, and the library must have
@@ -136,6 +162,14 @@ impl<T: Transport> FrameStream<T> {
         }
         self.sending = None;
         Poll::Ready(Ok(()))
+    }
+
+    /// Reserves room for the message whose frame is at the start of `bytes`.
+    fn poll_reserve(&mut self, reservation: usize, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.share {
+            Some(share) => share.poll_reserve(reservation, context),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Reads from the underlying stream. After [`limits::READS_PER_TURN`] reads in a row it is
@@ -183,6 +217,10 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
                     self.meter.within_frame(bytes.len())
                 };
                 let received = ready!(self.poll_transport(context, &mut bytes[..max]))?;
+                if self.meter.reservation(&bytes[..received])? > 0 {
+                    self.read_ahead.extend_from_slice(&bytes[..received]);
+                    continue;
+                }
                 let count = self.meter.pass(&bytes[..received], received)?;
                 self.read_ahead.extend_from_slice(&bytes[count..received]);
                 if count > 0 || received == 0 {
@@ -190,6 +228,8 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
                 }
             } else {
                 let this = &mut *self;
+                let reservation = this.meter.reservation(&this.read_ahead)?;
+                ready!(this.poll_reserve(reservation, context));
                 let count = this.meter.pass(&this.read_ahead, bytes.len())?;
                 if count > 0 {
                     bytes[..count].copy_from_slice(&this.read_ahead[..count]);

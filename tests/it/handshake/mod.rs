@@ -5,6 +5,7 @@ mod approvals;
 mod failed_attempts;
 mod floods;
 mod hints;
+mod large_frames;
 mod lifecycle;
 mod matrix;
 mod policy;
