@@ -372,10 +372,10 @@ const _: () = assert!(
     "the default is the smallest limit of a method"
 );
 const _: () = assert!(
-    FRAME_AFTER_HELLO + UNFINISHED_ORDINARY <= UNFINISHED_FRAMES,
-    "the largest frame is read when no other is"
+    2 * FRAME_AFTER_HELLO + UNFINISHED_ORDINARY <= UNFINISHED_FRAMES,
+    "the largest message is read when no other is, even in several frames"
 );
-const _: () = assert!(BUFFER_KEPT < FRAME_ORDINARY && FRAME_ORDINARY <= UNFINISHED_ORDINARY);
+const _: () = assert!(BUFFER_KEPT < FRAME_ORDINARY && 2 * FRAME_ORDINARY <= UNFINISHED_ORDINARY);
 const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO
 );

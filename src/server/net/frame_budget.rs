@@ -2,16 +2,18 @@
 //! not handled yet.
 //!
 //! A message of more than [`limits::BUFFER_KEPT`] bytes is read only after its whole length is
-//! reserved. Until then its connection is not read, so the client waits. A waiting connection has
+//! reserved. Until then its connection is not read, so the client waits. A message that waits has
 //! nothing reserved, and each reservation ends: its message is handled, or takes too long and the
 //! connection is closed. Therefore all waiting connections get their turn.
 //!
+//! - A message in several frames, whose size is not known, first has room as an ordinary one. If it
+//!   is larger it waits again, but its time goes on, so that this ends too.
 //! - One message of each holder is read if there is room. Further ones of the same holder are read
 //!   while it has at most half of what is free.
 //! - Connections that wait get room in the order in which they began to wait. One that waits
 //!   because of its holder's share does not delay those behind it.
 //! - [`limits::UNFINISHED_ORDINARY`] bytes are kept free for messages of at most
-//!   [`limits::FRAME_ORDINARY`] bytes, so these do not wait for large ones.
+//!   [`limits::FRAME_ORDINARY`] bytes, or twice that, so these do not wait for large ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,16 +29,58 @@ pub struct FrameBudget(RefCell<State>);
 
 struct State {
     budget: Budget,
-    /// Bytes that each holder has reserved, sorted by holder.
-    holders: Vec<(Holder, usize)>,
+    /// Bytes reserved for large messages, which are part of the budget.
+    large: usize,
+    /// Sorted by holder.
+    holders: Vec<Held>,
     /// Connections that wait, and those that have got room and were not polled since.
     waiting: VecDeque<Waiting>,
 }
 
-struct Waiting {
-    conn: ConnId,
+/// Bytes that a holder has reserved, and those of them for large messages.
+struct Held {
     holder: Holder,
     bytes: usize,
+    large: usize,
+}
+
+/// Reservation that is asked for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    conn: ConnId,
+    holder: Holder,
+    /// Bytes that the connection has reserved.
+    held: usize,
+    /// Bytes that it is to have.
+    bytes: usize,
+}
+
+impl Wanted {
+    fn more(self) -> usize {
+        self.bytes - self.held
+    }
+
+    /// Returns whether the message is not an ordinary one.
+    fn is_large(self) -> bool {
+        large(self.bytes) > 0
+    }
+
+    fn more_large(self) -> usize {
+        large(self.bytes) - large(self.held)
+    }
+}
+
+/// Returns the bytes of a reservation if it is for a large message, else 0.
+fn large(bytes: usize) -> usize {
+    if bytes > 2 * limits::FRAME_ORDINARY {
+        bytes
+    } else {
+        0
+    }
+}
+
+struct Waiting {
+    wanted: Wanted,
     is_granted: bool,
     waker: Waker,
 }
@@ -45,6 +89,7 @@ impl Default for FrameBudget {
     fn default() -> FrameBudget {
         FrameBudget(RefCell::new(State {
             budget: Budget::new(limits::UNFINISHED_FRAMES),
+            large: 0,
             holders: Vec::new(),
             waiting: VecDeque::new(),
         }))
@@ -62,19 +107,18 @@ impl FrameBudget {
         self.0.borrow().waiting.iter().filter(|one| !one.is_granted).count()
     }
 
-    /// Reserves bytes for a message of a connection that has none reserved. Pending until there is
-    /// room.
-    fn poll_reserve(&self, conn: ConnId, holder: Holder, bytes: usize, waker: &Waker) -> Poll<()> {
+    /// Reserves bytes for a message. Pending until there is room.
+    fn poll_reserve(&self, wanted: Wanted, waker: &Waker) -> Poll<()> {
         let mut state = self.0.borrow_mut();
-        if state.waiting.is_empty() && state.fits(holder, bytes) {
-            state.take(holder, bytes);
+        if state.waiting.is_empty() && state.has_share(wanted) && state.has_room(wanted) {
+            state.take(wanted);
             return Poll::Ready(());
         }
-        let at = match state.waiting.iter().position(|one| one.conn == conn) {
+        let at = match state.waiting.iter().position(|one| one.wanted.conn == wanted.conn) {
             Some(at) => at,
             None => {
                 let waker = waker.clone();
-                state.waiting.push_back(Waiting { conn, holder, bytes, is_granted: false, waker });
+                state.waiting.push_back(Waiting { wanted, is_granted: false, waker });
                 state.grant();
                 state.waiting.len() - 1
             }
@@ -89,16 +133,16 @@ impl FrameBudget {
 
     fn release(&self, holder: Holder, bytes: usize) {
         let mut state = self.0.borrow_mut();
-        state.give(holder, bytes);
+        state.give(holder, bytes, large(bytes));
         state.grant();
     }
 
     fn cancel(&self, conn: ConnId) {
         let mut state = self.0.borrow_mut();
-        let Some(at) = state.waiting.iter().position(|one| one.conn == conn) else { return };
-        let Some(waiting) = state.waiting.remove(at) else { return };
-        if waiting.is_granted {
-            state.give(waiting.holder, waiting.bytes);
+        let Some(at) = state.waiting.iter().position(|one| one.wanted.conn == conn) else { return };
+        let Some(Waiting { wanted, is_granted, .. }) = state.waiting.remove(at) else { return };
+        if is_granted {
+            state.give(wanted.holder, wanted.more(), wanted.more_large());
         }
         state.grant();
     }
@@ -107,33 +151,36 @@ impl FrameBudget {
 impl State {
     /// Returns whether the message fits next to those of other connections, whatever its holder
     /// has.
-    fn has_room(&self, bytes: usize) -> bool {
-        let kept = if bytes > limits::FRAME_ORDINARY { limits::UNFINISHED_ORDINARY } else { 0 };
-        bytes + kept <= self.budget.free()
+    fn has_room(&self, wanted: Wanted) -> bool {
+        let max = limits::UNFINISHED_FRAMES - limits::UNFINISHED_ORDINARY;
+        let is_kept_free = !wanted.is_large() || self.large + wanted.more_large() <= max;
+        is_kept_free && wanted.more() <= self.budget.free()
     }
 
-    fn has_share(&self, holder: Holder, bytes: usize) -> bool {
-        match self.index(holder) {
-            Ok(at) => self.holders[at].1 + bytes <= self.budget.free().saturating_sub(bytes),
-            Err(_) => true,
-        }
-    }
-
-    fn fits(&self, holder: Holder, bytes: usize) -> bool {
-        self.has_room(bytes) && self.has_share(holder, bytes)
+    /// Returns whether the holder has no other message of this kind, or at most half of what is
+    /// free.
+    fn has_share(&self, wanted: Wanted) -> bool {
+        let Ok(at) = self.index(wanted.holder) else { return true };
+        let held = &self.holders[at];
+        let is_first = match wanted.is_large() {
+            true => held.large == large(wanted.held),
+            false => held.bytes == wanted.held,
+        };
+        let more = wanted.more();
+        is_first || held.bytes + more <= self.budget.free().saturating_sub(more)
     }
 
     /// Gives room to the connections that wait, in their order.
     fn grant(&mut self) {
         let mut is_full = [false; 2];
         for at in 0..self.waiting.len() {
-            let Waiting { holder, bytes, is_granted, .. } = self.waiting[at];
-            let full = &mut is_full[usize::from(bytes > limits::FRAME_ORDINARY)];
-            if is_granted || *full || !self.has_share(holder, bytes) {
+            let Waiting { wanted, is_granted, .. } = self.waiting[at];
+            let full = &mut is_full[usize::from(wanted.is_large())];
+            if is_granted || *full || !self.has_share(wanted) {
                 continue;
             }
-            if self.has_room(bytes) {
-                self.take(holder, bytes);
+            if self.has_room(wanted) {
+                self.take(wanted);
                 let granted = &mut self.waiting[at];
                 granted.is_granted = true;
                 granted.waker.wake_by_ref();
@@ -147,25 +194,32 @@ impl State {
         }
     }
 
-    fn take(&mut self, holder: Holder, bytes: usize) {
+    fn take(&mut self, wanted: Wanted) {
+        let (bytes, large) = (wanted.more(), wanted.more_large());
         self.budget.take(bytes);
-        match self.index(holder) {
-            Ok(at) => self.holders[at].1 += bytes,
-            Err(at) => self.holders.insert(at, (holder, bytes)),
+        self.large += large;
+        match self.index(wanted.holder) {
+            Ok(at) => {
+                self.holders[at].bytes += bytes;
+                self.holders[at].large += large;
+            }
+            Err(at) => self.holders.insert(at, Held { holder: wanted.holder, bytes, large }),
         }
     }
 
-    fn give(&mut self, holder: Holder, bytes: usize) {
+    fn give(&mut self, holder: Holder, bytes: usize, large: usize) {
         self.budget.give(bytes);
+        self.large -= large;
         let Ok(at) = self.index(holder) else { return };
-        self.holders[at].1 -= bytes;
-        if self.holders[at].1 == 0 {
+        self.holders[at].bytes -= bytes;
+        self.holders[at].large -= large;
+        if self.holders[at].bytes == 0 {
             self.holders.remove(at);
         }
     }
 
     fn index(&self, holder: Holder) -> Result<usize, usize> {
-        self.holders.binary_search_by_key(&holder, |(one, _)| *one)
+        self.holders.binary_search_by_key(&holder, |held| held.holder)
     }
 }
 
@@ -184,13 +238,15 @@ impl FrameShare {
         FrameShare { budget, conn, holder, reserved: 0, is_waiting: false }
     }
 
-    /// Reserves bytes, unless some are reserved already. Pending until there is room.
+    /// Reserves at least this number of bytes. Pending until there is room.
     pub fn poll_reserve(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
-        if self.reserved > 0 || bytes == 0 {
+        if bytes <= self.reserved {
             return Poll::Ready(());
         }
         self.is_waiting = true;
-        ready!(self.budget.poll_reserve(self.conn, self.holder, bytes, context.waker()));
+        let (conn, holder, held) = (self.conn, self.holder, self.reserved);
+        let wanted = Wanted { conn, holder, held, bytes };
+        ready!(self.budget.poll_reserve(wanted, context.waker()));
         (self.reserved, self.is_waiting) = (bytes, false);
         Poll::Ready(())
     }
@@ -198,6 +254,11 @@ impl FrameShare {
     /// Returns whether the connection waits for room.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting
+    }
+
+    /// Returns whether a message waits of which nothing was received.
+    pub fn is_first_waiting(&self) -> bool {
+        self.is_waiting && self.reserved == 0
     }
 
     /// Releases what is reserved.
@@ -211,10 +272,10 @@ impl FrameShare {
 
 impl Drop for FrameShare {
     fn drop(&mut self) {
-        self.release();
         if self.is_waiting {
             self.budget.cancel(self.conn);
         }
+        self.release();
     }
 }
 
@@ -292,12 +353,12 @@ mod tests {
         let mut held = [1, 2].map(|number| room.share(number, number as u8));
         held.iter_mut().for_each(|share| assert!(reserve(share, LARGEST)));
         let (mut large, mut behind) = (room.share(3, 3), room.share(4, 4));
-        assert!(!reserve(&mut large, LARGEST) && !reserve(&mut behind, MIB));
+        assert!(!reserve(&mut large, LARGEST) && !reserve(&mut behind, 2 * MIB));
         held[0].release();
-        assert!(reserve(&mut large, LARGEST) && reserve(&mut behind, MIB));
+        assert!(reserve(&mut large, LARGEST) && reserve(&mut behind, 2 * MIB));
         // one that waits for its own share delays no other
         let (mut own, mut free) = (room.share(5, 3), room.share(6, 5));
-        assert!(!reserve(&mut own, LARGEST) && reserve(&mut free, MIB));
+        assert!(!reserve(&mut own, LARGEST) && reserve(&mut free, 2 * MIB));
         drop(own);
         assert_eq!(room.0.waiting(), 0);
     }
@@ -358,7 +419,7 @@ mod tests {
     fn all_messages_get_through_and_never_have_more_than_the_budget() {
         let mut random = fastrand::Rng::with_seed(17);
         let budget: Rc<FrameBudget> = Rc::default();
-        let mut senders: Vec<Sender> = (0..24)
+        let mut senders: Vec<Sender> = (0..12)
             .map(|conn| Sender {
                 meter: FrameMeter::new(LARGEST),
                 share: FrameShare::new(budget.clone(), ConnId(conn), device((conn / 3) as u8)),
@@ -382,7 +443,8 @@ mod tests {
             for sender in &senders {
                 let free = limits::BUFFER_KEPT;
                 assert!(sender.received <= sender.share.reserved.max(free));
-                assert!(!sender.share.is_waiting() || sender.share.reserved == 0);
+                let ordinary = 2 * limits::FRAME_ORDINARY;
+                assert!(!sender.share.is_waiting() || sender.share.reserved <= ordinary);
             }
             // a client that disappears leaves nothing behind
             if random.u8(..) == 0 {

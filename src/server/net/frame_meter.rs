@@ -49,8 +49,10 @@ impl FrameMeter {
     }
 
     /// Returns how many bytes to reserve before the frame at the start of `bytes` is passed on: the
-    /// size of its message, or the limit if more frames follow. 0 if there is no complete head, and
-    /// for messages of at most [`limits::BUFFER_KEPT`] bytes. `bytes` must follow those passed on.
+    /// size of its message. For a message in several frames it is twice the size, because the
+    /// library copies each frame, or twice a bound if more frames follow. 0 if there is no complete
+    /// head, and for messages of at most [`limits::BUFFER_KEPT`] bytes. `bytes` must follow those
+    /// passed on.
     pub fn reservation(&self, bytes: &[u8]) -> Result<usize, TooLarge> {
         if self.remaining > 0 {
             return Ok(0);
@@ -60,7 +62,13 @@ impl FrameMeter {
         if head.opcode >= FIRST_CONTROL || message <= limits::BUFFER_KEPT as u64 {
             return Ok(0);
         }
-        Ok(if head.is_last { message as usize } else { self.limit })
+        let (message, ordinary) = (message as usize, limits::FRAME_ORDINARY.min(self.limit));
+        Ok(match head.is_last {
+            true if !self.is_partial => message,
+            true => 2 * message,
+            false if message <= ordinary => 2 * ordinary,
+            false => 2 * self.limit,
+        })
     }
 
     /// Number of bytes received of the current message, about.

@@ -79,10 +79,11 @@ impl<T: Transport> FrameStream<T> {
     }
 
     /// Number of bytes received of a message that is not complete; `None` if there is none, or if
-    /// it waits for room.
+    /// it waits for room as a whole.
     pub fn unfinished(&self) -> Option<u64> {
         let is_begun = !self.meter.is_between_messages() || !self.read_ahead.is_empty();
-        (is_begun && !self.is_waiting()).then(|| self.received())
+        let is_waiting = self.share.as_ref().is_some_and(FrameShare::is_first_waiting);
+        (is_begun && !is_waiting).then(|| self.received())
     }
 
     /// Number of bytes received of the last message, about.
