@@ -7,8 +7,9 @@ use core::ops::Range;
 
 use crate::{plain, Malformed, Unescaped, CLASHES, DEPTH, KEYS, KEYS_OPEN};
 
-/// Checks `text` and returns the range of its value. `max_depth` is at most [`DEPTH`].
-pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
+/// Checks `text` and returns the range of its value, and the number of values in it, itself
+/// included. `max_depth` is at most [`DEPTH`].
+pub fn check(text: &str, max_depth: usize) -> Result<(Range<usize>, usize), Malformed> {
     let mut check = Check {
         text,
         at: 0,
@@ -17,8 +18,10 @@ pub fn check(text: &str, max_depth: usize) -> Result<Range<usize>, Malformed> {
         levels: [ARRAY; DEPTH],
         keys: heapless::Vec::new(),
         clashes: 0,
+        values: 0,
     };
-    check.run()
+    let place = check.run()?;
+    Ok((place, check.values))
 }
 
 /// First halves of surrogate pairs.
@@ -43,6 +46,8 @@ struct Check<'a> {
     keys: heapless::Vec<Key, KEYS_OPEN>,
     /// Number of comparisons in which different keys had equal hashes.
     clashes: u32,
+    /// Number of values that were begun.
+    values: usize,
 }
 
 impl Check<'_> {
@@ -69,6 +74,7 @@ impl Check<'_> {
     /// Reads one value. Returns `false` if an array or object was opened, whose first value comes
     /// next.
     fn value(&mut self) -> Result<bool, Malformed> {
+        self.values += 1;
         match self.peek() {
             Some(bracket @ (b'{' | b'[')) => return self.open(bracket),
             Some(b'"') => self.string()?,

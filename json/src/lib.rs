@@ -25,6 +25,7 @@ mod write;
 
 use alloc::borrow::Cow;
 use core::fmt;
+use core::ops::Range;
 
 use check::HIGH_SURROGATES;
 
@@ -59,13 +60,58 @@ impl fmt::Display for Malformed {
 ///
 /// Fails if the text is longer than 4 GiB, is not UTF-8, or is not JSON as described [above](self).
 pub fn parse(text: &[u8], max_depth: usize) -> Result<Value<'_>, Malformed> {
+    parse_counted(text, max_depth).map(|(value, _)| value)
+}
+
+/// Like [`parse`], and returns the number of values in the text: all elements, all members, and
+/// the arrays and objects themselves.
+pub fn parse_counted(text: &[u8], max_depth: usize) -> Result<(Value<'_>, usize), Malformed> {
+    match core::str::from_utf8(text) {
+        Ok(text) => {
+            let (place, values) = check(text, max_depth)?;
+            Ok((Value(&text[place]), values))
+        }
+        Err(error) => Err(Malformed { at: error.valid_up_to(), what: "not UTF-8" }),
+    }
+}
+
+fn check(text: &str, max_depth: usize) -> Result<(Range<usize>, usize), Malformed> {
     if text.len() > u32::MAX as usize {
         return Err(Malformed { at: u32::MAX as usize, what: "text too long" });
     }
-    match core::str::from_utf8(text) {
-        Ok(text) => check::check(text, max_depth.min(DEPTH)).map(|place| Value(&text[place])),
-        Err(error) => Err(Malformed { at: error.valid_up_to(), what: "not UTF-8" }),
+    check::check(text, max_depth.min(DEPTH))
+}
+
+/// Checked text that is owned, so that one thread can check it and another one read it.
+pub struct Checked<T> {
+    text: T,
+    place: Range<usize>,
+    values: usize,
+}
+
+impl<T: AsRef<str>> Checked<T> {
+    /// Checks all of `text`, as [`parse`] does.
+    pub fn parse(text: T, max_depth: usize) -> Result<Checked<T>, Malformed> {
+        let (place, values) = check(text.as_ref(), max_depth)?;
+        Ok(Checked { text, place, values })
     }
+
+    /// Returns the value of the text.
+    pub fn value(&self) -> Value<'_> {
+        Value(&self.text.as_ref()[self.place.clone()])
+    }
+
+    /// Returns the number of values in the text.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+}
+
+/// Place of a value inside another one.
+#[derive(Clone, Copy)]
+pub struct Place {
+    start: usize,
+    len: usize,
 }
 
 /// Checked JSON value inside its text, without the space around it.
@@ -102,6 +148,18 @@ impl<'a> Value<'a> {
     /// Returns the text of the value as it was received.
     pub fn raw(&self) -> &'a str {
         self.0
+    }
+
+    /// Returns the place of a value that was read from this one.
+    pub fn place_of(&self, inner: &Value<'_>) -> Place {
+        let start = (inner.0.as_ptr() as usize).wrapping_sub(self.0.as_ptr() as usize);
+        Place { start, len: inner.0.len() }
+    }
+
+    /// Returns the value at this place. The place must be of this value.
+    pub fn at_place(&self, place: Place) -> Value<'a> {
+        let behind = self.0.get(place.start..).unwrap_or_default();
+        behind.get(..place.len).map_or(Value::EMPTY, Value)
     }
 
     /// Returns the value of the first member of an object that has this key. Returns `None` for a

@@ -9,10 +9,11 @@
 
 /// Maximum size of a frame before hello (protocol 4).
 pub const FRAME_BEFORE_HELLO: usize = 64 * 1024;
-/// Maximum size of a frame after hello; `policy.maxPayload` of hello (protocol 4; protocol 3: 512
-/// KiB). It is also the maximum size of a frame that the gateway sends: the clients of both
-/// protocols, operators and nodes, give the `ws` library a `maxPayload` of 25 MiB, and a larger
-/// frame ends their connection with code 1009. A frame of exactly this size is accepted.
+/// Maximum size of a frame after hello of a client that may call a method which relays parameters
+/// (protocol 4; protocol 3: 512 KiB). Others have a smaller limit; see [`FRAME_ORDINARY`]. It is
+/// also the maximum size of a frame that the gateway sends: the clients of both protocols give the
+/// `ws` library a `maxPayload` of 25 MiB, and a larger frame ends their connection with code 1009.
+/// A frame of exactly this size is accepted.
 pub const FRAME_AFTER_HELLO: usize = 25 * 1024 * 1024;
 /// Maximum size of an HTTP request head.
 pub const HEAD_LEN: usize = 16 * 1024;
@@ -376,6 +377,29 @@ pub const NODE_ZONES: usize = 32;
 /// Maximum size of the file of allowed commands.
 pub const NODE_ALLOW_LEN: u64 = 64 * 1024;
 
+// --- frames of admitted clients -----------------------------------------------------------------
+
+/// Maximum size of a frame of a client that may call no method with larger parameters (protocol 3:
+/// 512 KiB for all), and of the parameters of such a method.
+pub const FRAME_ORDINARY: usize = 512 * 1024;
+/// Maximum number of JSON values in a request whose parameters are not relayed.
+pub const FRAME_VALUES: usize = 50_000;
+/// Maximum size of a request that writes a configuration: each byte of it escaped in a string.
+pub const FRAME_CONFIG: usize = 6 * CONFIG_LEN as usize + 64 * 1024;
+/// Budget of all unfinished frames of admitted clients together. Frames of up to [`BUFFER_KEPT`]
+/// bytes do not count, because each connection has that buffer anyway.
+pub const UNFINISHED_FRAMES: usize = 64 * 1024 * 1024;
+/// Part of [`UNFINISHED_FRAMES`] for frames of at most [`FRAME_ORDINARY`] bytes.
+pub const UNFINISHED_ORDINARY: usize = 8 * 1024 * 1024;
+/// Maximum time for a frame, or for all frames of a message, from its first byte. It is checked at
+/// each ping.
+pub const FRAME_MS: u64 = 60_000;
+/// Average number of bytes a second with which a frame may take longer than [`FRAME_MS`].
+pub const FRAME_RATE: u64 = 64 * 1024;
+/// Maximum size of a message that is read on the event loop; larger ones are read on another
+/// thread.
+pub const FRAME_AT_ONCE: usize = 64 * 1024;
+
 // --- the pairing table --------------------------------------------------------------------------
 
 /// Default capacity of a table in devices (`gateway.pairing.capacity`).
@@ -460,8 +484,6 @@ pub const CHANGES: usize = 1024;
 /// Memory in which the gateway keeps working under any load: `MemoryMax` of the service. Greater
 /// than the sum of [`MEMORY_PARTS`].
 pub const MEMORY: usize = 128 * 1024 * 1024;
-/// Maximum number of bytes of all unfinished frames of admitted clients together.
-pub const UNFINISHED_FRAMES: usize = 64 * 1024 * 1024;
 /// Number of admitted connections that [`DESCRIPTORS`] allow. A process that may open more
 /// descriptors takes up to [`CONNECTION_LEN`] bytes more for each further connection.
 pub const CONNECTIONS_IN_MEMORY: usize = 2048;
@@ -503,6 +525,15 @@ pub const fn memory_used() -> usize {
 
 const _: () = assert!(memory_used() < MEMORY, "all budgets at their limits fit into the memory");
 const _: () = assert!(FRAME_BEFORE_HELLO < FRAME_AFTER_HELLO);
+const _: () = assert!(
+    FRAME_ORDINARY < FRAME_CONFIG && FRAME_CONFIG <= FRAME_AFTER_HELLO,
+    "the default is the smallest limit of a method"
+);
+const _: () = assert!(
+    2 * FRAME_AFTER_HELLO + UNFINISHED_ORDINARY <= UNFINISHED_FRAMES,
+    "the largest message is read when no other is, even in several frames"
+);
+const _: () = assert!(BUFFER_KEPT < FRAME_ORDINARY && 2 * FRAME_ORDINARY <= UNFINISHED_ORDINARY);
 const _: () = assert!(
     2 * SECRET_LEN + KEY_TEXT_LEN + SCOPES_SENT * WORD_LEN + 16 * FIELD_LEN <= FRAME_BEFORE_HELLO
 );

@@ -524,6 +524,8 @@ pub enum Close {
     HandshakeTimeout,
     /// Frame larger than allowed.
     TooLarge,
+    /// Frame that was not complete in time.
+    FrameTimeout,
     /// Text that is not UTF-8.
     NotUtf8,
     /// Send queue full: the client reads too slowly.
@@ -557,6 +559,7 @@ impl Close {
         match self {
             Close::HandshakeTimeout => (1008, "handshake timeout: no connect request came in time"),
             Close::TooLarge => (1009, "payload too large"),
+            Close::FrameTimeout => (1008, "frame timeout: a frame was not completed in time"),
             Close::NotUtf8 => (1007, "invalid UTF-8"),
             Close::SlowConsumer => (1008, "slow consumer"),
             Close::Unauthorized => (1008, "repeated unauthorized calls"),
@@ -857,6 +860,7 @@ mod tests {
         for close in [
             Close::HandshakeTimeout,
             Close::TooLarge,
+            Close::FrameTimeout,
             Close::NotUtf8,
             Close::SlowConsumer,
             Close::Unauthorized,

@@ -11,6 +11,7 @@ mod config_schema;
 pub mod device_json;
 mod devices;
 mod gatelet;
+pub mod large;
 mod logs;
 pub mod nodes;
 #[allow(clippy::question_mark)] // in code that the derive generates
@@ -28,6 +29,7 @@ use nanoserde::SerJson;
 use crate::gate::device::Device;
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{ConnId, DeviceId, Now, RequestId, Role, Roles, Slot};
+use crate::gate::limits;
 use crate::gate::pairing_requests::PairingRequests;
 use crate::gate::refusal::{Close, ErrorCode};
 use crate::gate::scopes::{Scope, Scopes};
@@ -35,13 +37,15 @@ use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
 use crate::gate::table::{Cell, Table};
 use crate::store::tokens::TableKey;
-use crate::wire::json::{self, Value, Writer};
+use crate::wire::frames::Request;
+use crate::wire::json::{self, Writer};
 use crate::wire::message::Params;
 
 use stubs::Stub;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use gatelet::{BudgetUse, Machine, RejectionRecord, Status};
+pub use large::{LargeRequest, Prepared};
 pub use logs::Log;
 pub use nodes::{Declared, Nodes};
 pub use presence::{Presence, PresenceEntry};
@@ -66,6 +70,8 @@ pub struct Call<'a> {
     pub name: &'a str,
     /// Id of the request, for answers that are sent later.
     pub id: &'a str,
+    /// Parameters of a large request that were read before.
+    pub prepared: &'a Prepared,
     pub now: Now,
     pub devices: &'a Devices,
     pub pairing_requests: &'a mut PairingRequests,
@@ -375,13 +381,46 @@ struct Method {
     only: Option<Protocol>,
     /// Whether hello lists the method.
     advertised: bool,
+    /// Maximum size of a request.
+    size: RequestSize,
     handler: Handler,
+}
+
+/// Maximum size of a request of a method.
+#[derive(Clone, Copy)]
+struct RequestSize {
+    bytes: usize,
+    /// Number of JSON values.
+    values: usize,
+}
+
+impl RequestSize {
+    /// Size of a request whose parameters are read here.
+    const ORDINARY: RequestSize =
+        RequestSize { bytes: limits::FRAME_ORDINARY, values: limits::FRAME_VALUES };
+    /// Size of a request that has a whole configuration.
+    const CONFIG: RequestSize =
+        RequestSize { bytes: limits::FRAME_CONFIG, values: limits::FRAME_VALUES };
+    /// Size of a request whose parameters are relayed as the bytes that were received.
+    const RELAYED: RequestSize =
+        RequestSize { bytes: limits::FRAME_AFTER_HELLO, values: usize::MAX };
+
+    fn check(&self, request: &Request<'_>) -> Result<(), Failure> {
+        if request.bytes <= self.bytes && request.values <= self.values {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "the request has {} bytes and {} JSON values; {} takes at most {} bytes and {} values",
+            request.bytes, request.values, request.method, self.bytes, self.values
+        )))
+    }
 }
 
 /// Declares a method for operators in both protocols.
 const fn operator(name: &'static str, scope: Scope, handler: Handler) -> Method {
     let (callers, only, advertised) = (Callers::Operators, None, true);
-    Method { name, scope, scope_v3: scope, callers, only, advertised, handler }
+    let size = RequestSize::ORDINARY;
+    Method { name, scope, scope_v3: scope, callers, only, advertised, size, handler }
 }
 
 /// Declares a method for nodes in both protocols.
@@ -410,6 +449,18 @@ impl Method {
         Method { advertised: false, ..self }
     }
 
+    const fn of_size(self, size: RequestSize) -> Method {
+        Method { size, ..self }
+    }
+
+    /// Returns the scope that an operator needs in this protocol.
+    fn scope_in(&self, protocol: Protocol) -> Scope {
+        match protocol {
+            Protocol::V3 => self.scope_v3,
+            Protocol::V4 => self.scope,
+        }
+    }
+
     fn is_in(&self, protocol: Protocol) -> bool {
         self.only.is_none_or(|only| only == protocol)
     }
@@ -426,9 +477,9 @@ const METHODS: &[Method] = &[
     operator("set-heartbeats", Scope::Admin, system::set_heartbeats),
     operator("logs.tail", Scope::Read, parsed!(logs::tail)),
     operator("config.get", Scope::Read, parsed!(config::get)).admin_in_v3(),
-    operator("config.set", Scope::Admin, parsed!(config::set)),
-    operator("config.patch", Scope::Admin, parsed!(config::patch)),
-    operator("config.apply", Scope::Admin, parsed!(config::apply)),
+    operator("config.set", Scope::Admin, parsed!(config::set)).of_size(RequestSize::CONFIG),
+    operator("config.patch", Scope::Admin, parsed!(config::patch)).of_size(RequestSize::CONFIG),
+    operator("config.apply", Scope::Admin, parsed!(config::apply)).of_size(RequestSize::CONFIG),
     operator("config.schema", Scope::Read, parsed!(config_schema::schema)).admin_in_v3(),
     operator("config.schema.lookup", Scope::Read, parsed!(config_schema::lookup)).v4_only(),
     operator("device.pair.list", Scope::Pairing, parsed!(devices::list)),
@@ -442,7 +493,7 @@ const METHODS: &[Method] = &[
     operator("node.describe", Scope::Read, parsed!(nodes::describe)),
     operator("node.rename", Scope::Pairing, parsed!(nodes::rename)),
     operator("environments.list", Scope::Read, nodes::environments).v4_only(),
-    operator("node.invoke", Scope::Write, nodes::invoke),
+    operator("node.invoke", Scope::Write, nodes::invoke).of_size(RequestSize::RELAYED),
     operator("node.pair.list", Scope::Pairing, parsed!(nodes::pair_list)),
     operator("node.pair.approve", Scope::Pairing, parsed!(nodes::approve)),
     operator("node.pair.reject", Scope::Pairing, parsed!(nodes::reject)),
@@ -450,7 +501,7 @@ const METHODS: &[Method] = &[
     operator("node.pair.request", Scope::Pairing, parsed!(nodes::request)).v3_only(),
     operator("node.pair.verify", Scope::Pairing, parsed!(nodes::verify)).v3_only(),
     operator("node.pending.enqueue", Scope::Write, parsed!(nodes::enqueue)).v4_only(),
-    node("node.invoke.result", parsed!(nodes::result)),
+    node("node.invoke.result", nodes::result).of_size(RequestSize::RELAYED),
     node("node.event", parsed!(nodes::event)),
     node("skills.bins", nodes::skills_bins),
     node("node.invoke.progress", parsed!(nodes::progress)).v4_only(),
@@ -467,7 +518,8 @@ const METHODS: &[Method] = &[
     operator("exec.approval.list", Scope::Approvals, nodes::approval_list).v4_only(),
     operator("exec.approval.get", Scope::Approvals, parsed!(nodes::approval_get)).v4_only(),
     operator("exec.approvals.node.get", Scope::Admin, parsed!(nodes::node_approvals_get)),
-    operator("exec.approvals.node.set", Scope::Admin, parsed!(nodes::node_approvals_set)),
+    operator("exec.approvals.node.set", Scope::Admin, parsed!(nodes::node_approvals_set))
+        .of_size(RequestSize::RELAYED),
     operator("voicewake.get", Scope::Read, nodes::voicewake_get),
     operator("voicewake.set", Scope::Write, nodes::voicewake_set),
     operator("device.pair.setupCode", Scope::Admin, parsed!(setup_codes::code)).hidden(),
@@ -529,11 +581,8 @@ const STATE_EVENTS: [&str; 6] =
 ///
 /// Rights are checked before anything else: only a caller with admin can distinguish a method that
 /// does not exist from one that is not allowed (protocol 3 and 4).
-pub fn dispatch(
-    call: &mut Call<'_>,
-    name: &str,
-    params: Option<Value<'_>>,
-) -> Result<Reply, Failure> {
+pub fn dispatch(call: &mut Call<'_>, request: &Request<'_>) -> Result<Reply, Failure> {
+    let (name, params) = (&*request.method, request.params);
     let protocol = call.caller.protocol();
     let method = METHODS.iter().find(|method| method.name == name && method.is_in(protocol));
     let stub = if method.is_none() { stubs::find(protocol, name) } else { None };
@@ -542,10 +591,33 @@ pub fn dispatch(
         return Err(Failure::invalid("connect is only valid as the first request"));
     }
     match (method, stub) {
-        (Some(method), _) => (method.handler)(call, Params::new(method.name, params)),
-        (None, Some(stub)) => stub.answer(params, call.now.wall).map(Reply::of),
+        (Some(method), _) => {
+            method.size.check(request)?;
+            (method.handler)(call, Params::new(method.name, params))
+        }
+        (None, Some(stub)) => {
+            if !stub.is_action() {
+                RequestSize::ORDINARY.check(request)?;
+            }
+            stub.answer(params, call.now.wall).map(Reply::of)
+        }
         (None, None) => Err(Failure::invalid(format!("unknown method: {name}"))),
     }
+}
+
+/// Returns the maximum size of a frame of this client: that of its largest request.
+pub fn frame_limit(client: &Admitted) -> usize {
+    let larger = METHODS.iter().filter(|method| method.size.bytes > limits::FRAME_ORDINARY);
+    let allowed = larger.filter(|method| {
+        let is_for = match client.role() {
+            Role::Node => method.callers != Callers::Operators,
+            Role::Operator => {
+                method.callers != Callers::Nodes && client.may(method.scope_in(client.protocol()))
+            }
+        };
+        is_for && method.is_in(client.protocol())
+    });
+    allowed.map(|method| method.size.bytes).max().unwrap_or(limits::FRAME_ORDINARY)
 }
 
 /// Checks that the caller may call the method or stub. A method that does not exist needs admin.
@@ -563,8 +635,7 @@ fn check_rights(
     }
     let v4 = caller.protocol() == Protocol::V4;
     let (scope, narrower) = match (method, stub) {
-        (Some(method), _) if v4 => (method.scope, None),
-        (Some(method), _) => (method.scope_v3, None),
+        (Some(method), _) => (method.scope_in(caller.protocol()), None),
         (None, Some(stub)) => (stub.scope(), stub.session_scope().filter(|_| v4)),
         (None, None) => (Scope::Admin, None),
     };

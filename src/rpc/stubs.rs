@@ -115,6 +115,11 @@ impl Stub {
         self.entry.session_scope
     }
 
+    /// Returns whether the method fails whatever its parameters are.
+    pub fn is_action(&self) -> bool {
+        self.entry.answer.is_none()
+    }
+
     /// Returns the answer at the given time, one JSON value.
     pub fn answer(&self, params: Option<Value<'_>>, now: WallMs) -> Result<Vec<u8>, Failure> {
         let Some(answer) = self.entry.answer else { return Err(unavailable(self.name)) };

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use async_task::Runnable;
 use smol::future;
-use smol::lock::{Mutex, Semaphore};
+use smol::lock::{Mutex, MutexGuardArc, Semaphore};
 use smol::{Task, Timer};
 
 use super::os::clock;
@@ -220,12 +220,30 @@ impl Offload {
         let waiting = self.waiting.try_acquire()?;
         let running = self.running.lock_arc().await;
         drop(waiting);
+        Some(Offload::start(work, running).await)
+    }
+
+    /// Runs `work` when the previous work is done, unless this future is dropped before. The
+    /// callers must be bounded in another way.
+    pub async fn run_in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let running = self.running.lock_arc().await;
+        Offload::start(work, running).await
+    }
+
+    /// Runs `work` on another thread, which holds the lock until it is done.
+    fn start<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+        running: MutexGuardArc<()>,
+    ) -> Task<T> {
         let work = move || {
             let result = work();
             drop(running);
             result
         };
-        Some(smol::unblock(work).await)
+        smol::unblock(work)
     }
 }
 

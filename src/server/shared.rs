@@ -10,6 +10,7 @@ use smol::channel::{bounded, unbounded, Receiver, Sender};
 use super::gateway::verify::SignatureCheck;
 use super::gateway::write_queue::DiskJob;
 use super::gateway::{Event, Gateway};
+use super::net::frame_budget::FrameBudget;
 use super::net::pre_auth::PreAuthConnections;
 use super::os::clock::Clock;
 use super::os::hourly_warnings::HourlyWarnings;
@@ -34,7 +35,11 @@ pub struct Shared {
     /// Time for which [`Shared::wait_for_deadline`] waits.
     timer_at: Cell<Millis>,
     pub pre_auth: PreAuthConnections,
+    /// Budget of all unfinished frames of admitted clients.
+    pub frame_budget: Rc<FrameBudget>,
     signature_offload: Offload,
+    /// Reads large messages.
+    pub frame_offload: Offload,
     /// Reads files of `gateway.controlUi.root`.
     pub file_offload: Offload,
     next_conn: Cell<u64>,
@@ -49,6 +54,7 @@ impl Shared {
     pub fn new(gateway: Gateway, clock: Box<dyn Clock>) -> (Rc<Shared>, Receiver<DiskJob>) {
         let (jobs, job_receiver) = unbounded();
         let pre_auth = PreAuthConnections::new(gateway.connection_limits);
+        let frame_budget = gateway.frame_budget.clone();
         let closes_logged = RefCell::new(PerMinute::new(clock.now().at));
         let shared = Shared {
             closes_logged,
@@ -59,7 +65,9 @@ impl Shared {
             deadline_signal: bounded(1),
             timer_at: Cell::new(Millis(0)),
             pre_auth,
+            frame_budget,
             signature_offload: Offload::default(),
+            frame_offload: Offload::default(),
             file_offload: Offload::default(),
             next_conn: Cell::new(1),
             proxy_warnings: RefCell::default(),

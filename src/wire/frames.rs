@@ -26,6 +26,10 @@ pub struct Request<'a> {
     pub method: Cow<'a, str>,
     /// Any JSON; `null` stays `null`.
     pub params: Option<Value<'a>>,
+    /// Size of the message in bytes.
+    pub bytes: usize,
+    /// Number of JSON values in the message.
+    pub values: usize,
 }
 
 /// Error if a message is not a request.
@@ -53,7 +57,13 @@ const REQUEST: [Field; 3] = [
 impl<'a> Request<'a> {
     /// Reads one message of a client.
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, BadFrame> {
-        let value = json::parse(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
+        let (value, values) =
+            json::parse_counted(message, limits::JSON_DEPTH).map_err(BadFrame::Json)?;
+        Request::read(value, message.len(), values)
+    }
+
+    /// Reads a checked message of this size.
+    pub fn read(value: Value<'a>, bytes: usize, values: usize) -> Result<Request<'a>, BadFrame> {
         let (mut found, mut problems) = (Members::new(), SchemaProblems::default());
         if !members(value, &mut found) {
             problems.add(&[], "must be object");
@@ -67,7 +77,7 @@ impl<'a> Request<'a> {
         let [id, method] = [id, method].map(|text| text.and_then(|text| text.as_str()));
         match (problems.text(), id, method) {
             (None, Some(id), Some(method)) => {
-                Ok(Request { id, method, params: find(&found, "params") })
+                Ok(Request { id, method, params: find(&found, "params"), bytes, values })
             }
             (_, id, _) => {
                 let id = id.map_or_else(|| "invalid".to_owned(), Cow::into_owned);

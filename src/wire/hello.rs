@@ -48,6 +48,8 @@ pub struct Hello<'a> {
     pub token: Option<IssuedToken<'a>>,
     /// Tokens of further roles that a setup code granted (protocol 4).
     pub more_tokens: &'a [IssuedToken<'a>],
+    /// Maximum size of a frame of the client.
+    pub max_payload: usize,
 }
 
 /// Paths of the gateway's files; not empty.
@@ -173,7 +175,7 @@ impl Hello<'_> {
     }
 
     fn policy(&self, policy: &mut Writer<'_>) {
-        policy.u64("maxPayload", limits::FRAME_AFTER_HELLO as u64);
+        policy.u64("maxPayload", self.max_payload as u64);
         policy.u64("maxBufferedBytes", limits::SEND_QUEUE_BYTES as u64);
         policy.u64("tickIntervalMs", limits::TICK_MS);
         if self.protocol == Protocol::V4 {
@@ -227,6 +229,7 @@ mod tests {
         scopes: Scopes::of(Scope::Admin),
         token: Some(TOKEN),
         more_tokens: &[],
+        max_payload: limits::FRAME_AFTER_HELLO,
     };
 
     fn text(hello: Hello<'_>) -> String {

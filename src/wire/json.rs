@@ -2,10 +2,11 @@
 //! writer.
 
 pub use gatelet_json::{
-    parse, plain, string_len, Items, Kind, Malformed, Members, Unescaped, Value,
+    parse, parse_counted, plain, string_len, write_string, Checked, Items, Kind, Malformed,
+    Members, Place, Unescaped, Value,
 };
 
-pub use super::json_write::{arr, escaped_len, obj, object, pretty, Writer};
+pub use super::json_write::{arr, escaped_len, held, obj, object, pretty, Writer};
 use crate::gate::limits;
 
 const _: () = assert!(
@@ -307,6 +308,21 @@ mod tests {
             (value("true").as_bool(), value("false").as_bool(), value("0").as_bool()),
             (Some(true), Some(false), None)
         );
+    }
+
+    #[test]
+    fn checked_text_has_the_same_values_at_their_places() {
+        let text = r#" {"a":[1,{"b":null}],"c":"x"} "#;
+        let checked = Checked::parse(text, 8).unwrap();
+        let root = checked.value();
+        assert_eq!((root.raw(), checked.values()), (text.trim(), 6));
+        assert_eq!(parse_counted(text.as_bytes(), 8).unwrap().1, 6);
+        let list = root.at("a");
+        let inner = list.items().nth(1).unwrap();
+        assert_eq!(root.at_place(root.place_of(&inner)).raw(), r#"{"b":null}"#);
+        assert_eq!(list.at_place(list.place_of(&inner)).raw(), r#"{"b":null}"#);
+        assert_eq!(inner.at_place(root.place_of(&inner)).raw(), "{}", "a place outside of it");
+        assert!(Checked::parse("[1,]", 8).is_err() && Checked::parse("[[]]", 1).is_err());
     }
 
     #[test]

@@ -115,8 +115,7 @@ impl Writer<'_> {
         let start = self.out.len();
         self.out.reserve(text.raw().len());
         unescape(self.out, text);
-        // The limit is lower because the frame nests the value a few levels deeper.
-        if json::parse(&self.out[start..], limits::JSON_DEPTH - 4).is_err() {
+        if json::parse(&self.out[start..], HELD_DEPTH).is_err() {
             self.out.truncate(before);
             return false;
         }
@@ -257,6 +256,17 @@ fn unescape(out: &mut Vec<u8>, text: &Value<'_>) {
         rest = chars.0.as_str();
     }
 }
+
+/// Returns the JSON that the string `text` contains, after checking it as [`Writer::held`] does.
+pub fn held(text: &Value<'_>) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.raw().len());
+    unescape(&mut out, text);
+    json::parse(&out, HELD_DEPTH).is_ok().then_some(out)
+}
+
+/// Maximum nesting depth of JSON inside a string. It is lower than that of a frame because a frame
+/// nests the value a few levels deeper.
+const HELD_DEPTH: usize = limits::JSON_DEPTH - 4;
 
 /// Formats the value over several lines, two spaces per level, for people to read. Characters that
 /// control a terminal are written as escapes.

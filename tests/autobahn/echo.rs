@@ -6,9 +6,14 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use async_net::{TcpListener, TcpStream};
 use async_tungstenite::tungstenite::Message;
+use gatelet::gate::budget::Holder;
+use gatelet::gate::ids::ConnId;
+use gatelet::gate::limits;
+use gatelet::server::net::frame_budget::FrameShare;
 use gatelet::server::net::send_queue::Frame;
 use gatelet::server::net::websocket::{close_for_error, CloseMode, Socket};
 use gatelet::server::runtime::{run, spawn};
@@ -28,7 +33,8 @@ fn main() -> io::Result<()> {
 
 async fn serve(mut stream: TcpStream) -> Option<()> {
     let mut socket = open(&mut stream).await?;
-    socket.admit();
+    let share = FrameShare::new(Rc::default(), ConnId(1), Holder::Keyless);
+    socket.admit(limits::FRAME_AFTER_HELLO, share);
     let (code, reason, mode) = converse(&mut stream, &mut socket).await?;
     socket.close(code, reason, mode).await;
     Some(())

@@ -12,28 +12,44 @@
 
 use super::outcomes::CallOutcome;
 use super::pending_invokes::{AnswerForm, PendingInvoke};
-use super::pending_work::{self, Action};
+use super::pending_work::Action;
+use super::prepared::{is_marked, CallParams, NodeError, NodeResult};
 use super::registry::ConnectedNode;
 use crate::gate::commands::{invoke_scope, NOT_ALLOWED};
 use crate::gate::facts::Protocol;
 use crate::gate::ids::{DeviceId, RequestId};
 use crate::gate::limits;
 use crate::gate::scopes::Scope;
-use crate::gate::text::cut;
 use crate::rpc::params::{self, ByNode, InvokeProgress, InvokeResult, NodeApprovalsSet};
-use crate::rpc::{Call, Effect, Failure, Reply};
+use crate::rpc::{Call, Effect, Failure, Prepared, Reply};
 use crate::wire::frames;
-use crate::wire::json::{self, Kind, Value};
+use crate::wire::json::{self, Value};
 use crate::wire::message::Params;
 
 /// Handles `node.invoke {nodeId, command, params?, timeoutMs?, idempotencyKey}`. Protocol 4 also
 /// has members about the agent's turn.
 pub fn invoke(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
-    count_rejected(call, |call| invoke_command(call, &params.read()?))
+    let prepared = call.prepared;
+    count_rejected(call, |call| match prepared {
+        Prepared::Invoke(Ok(read)) => {
+            invoke_command(call, &read.sent, read.params(), &|| read.is_marked)
+        }
+        Prepared::Invoke(Err(problems)) => Err(Failure::invalid(problems)),
+        _ => {
+            let sent: params::Invoke<'_> = params.read()?;
+            let params = sent.params.map(|params| CallParams::Json(params.raw()));
+            invoke_command(call, &sent, params, &|| is_marked(sent.params))
+        }
+    })
 }
 
-fn invoke_command(call: &mut Call<'_>, params: &params::Invoke<'_>) -> Result<Reply, Failure> {
-    let (node, command) = (params.node_id.trim(), params.command.trim());
+fn invoke_command(
+    call: &mut Call<'_>,
+    sent: &params::Invoke<'_>,
+    params: Option<CallParams<'_>>,
+    is_marked: &dyn Fn() -> bool,
+) -> Result<Reply, Failure> {
+    let (node, command) = (sent.node_id.trim(), sent.command.trim());
     if node.is_empty() || command.is_empty() {
         return Err(Failure::invalid("nodeId and command required"));
     }
@@ -46,13 +62,12 @@ fn invoke_command(call: &mut Call<'_>, params: &params::Invoke<'_>) -> Result<Re
     if !call.caller.may(scope) {
         return Err(Failure::scope(scope));
     }
-    check_approval_marks(call, command, params.params)?;
+    check_approval_marks(call, command, is_marked)?;
     let id = call.new_id();
     let node = find_connected(call, node)?;
     check_allowed(call, node, command, NOT_ALLOWED)?;
-    let timeout = params.timeout_ms.map(|ms| ms.min(limits::INVOKE_MS_MAX));
-    let key = &*params.idempotency_key;
-    let params = params.params.map(|value| value.raw());
+    let timeout = sent.timeout_ms.map(|ms| ms.min(limits::INVOKE_MS_MAX));
+    let key = &*sent.idempotency_key;
     let outgoing = OutgoingInvoke { id, command, params, timeout, key };
     let (invoke, effect) = outgoing.prepare(call, node, AnswerForm::Invoke)?;
     call.nodes.invokes.insert(invoke)?;
@@ -90,7 +105,7 @@ fn invoke_exec_approvals(
         let id = call.new_id();
         let node = find_connected(call, node.trim())?;
         check_allowed(call, node, command, &format!("{NOT_ALLOWED}: {command}"))?;
-        let (params, key) = (Some(params), &*id.to_string());
+        let (params, key) = (Some(CallParams::Json(params)), &*id.to_string());
         let outgoing = OutgoingInvoke { id, command, params, timeout: None, key };
         let (invoke, effect) = outgoing.prepare(call, node, AnswerForm::Payload)?;
         call.nodes.invokes.insert(invoke)?;
@@ -114,7 +129,7 @@ fn count_rejected(
 struct OutgoingInvoke<'a> {
     id: RequestId,
     command: &'a str,
-    params: Option<&'a str>,
+    params: Option<CallParams<'a>>,
     timeout: Option<u64>,
     key: &'a str,
 }
@@ -129,11 +144,11 @@ impl OutgoingInvoke<'_> {
         form: AnswerForm,
     ) -> Result<(PendingInvoke, Effect), Failure> {
         let params = self.params;
-        let text = params.map_or(0, json::escaped_len);
+        let text = params.map_or(0, CallParams::escaped_len);
         let most =
             text + json::escaped_len(self.command) + json::escaped_len(self.key) + FRAME_ROOM;
         if most > limits::FRAME_AFTER_HELLO {
-            let bytes = self.frame(node, params.map(|_| ""), 0).len() + text;
+            let bytes = self.frame(node, params.map(|_| CallParams::Json("")), 0).len() + text;
             if bytes > limits::FRAME_AFTER_HELLO {
                 return Err(too_large(bytes, call.caller.protocol()));
             }
@@ -159,20 +174,26 @@ impl OutgoingInvoke<'_> {
         Ok((invoke, Effect::Invoke { id: self.id, conn: node.conn, frame }))
     }
 
-    /// Returns the action that the call becomes if its node is in the background.
+    /// Returns the action that the call becomes if its node is in the background; large parameters
+    /// cannot be queued.
     fn action(&self, call: &Call<'_>, node: &ConnectedNode) -> Option<Action> {
-        Action::of(node, call.caller.holder(), self.id, self.command, self.params, self.key)
+        let params = match self.params {
+            Some(CallParams::Json(params)) => Some(params),
+            Some(CallParams::Escaped(_)) => return None,
+            None => None,
+        };
+        Action::of(node, call.caller.holder(), self.id, self.command, params, self.key)
     }
 
     /// Writes the event for the node, with capacity for about `size` bytes.
-    fn frame(&self, node: &ConnectedNode, params: Option<&str>, size: usize) -> Vec<u8> {
+    fn frame(&self, node: &ConnectedNode, params: Option<CallParams<'_>>, size: usize) -> Vec<u8> {
         frames::event_with("node.invoke.request", size, &mut |frame| {
             frame.obj("payload", |o| {
                 o.shown("id", &self.id);
                 o.shown("nodeId", &node.device);
                 o.str("command", self.command);
                 match params {
-                    Some(params) => o.str("paramsJSON", params),
+                    Some(params) => params.write("paramsJSON", o),
                     // Protocol 4 leaves out absent parameters.
                     None if node.protocol == Protocol::V3 => o.null("paramsJSON"),
                     None => {}
@@ -241,19 +262,9 @@ fn check_allowed(
 fn check_approval_marks(
     call: &Call<'_>,
     command: &str,
-    given: Option<Value<'_>>,
+    is_marked: &dyn Fn() -> bool,
 ) -> Result<(), Failure> {
-    if command != "system.run" || call.caller.may(Scope::Approvals) {
-        return Ok(());
-    }
-    let marks = ["approved", "approvalDecision", "approvalSource"];
-    let given = given.unwrap_or(Value::EMPTY);
-    // Keys after those that are checked for duplicates could repeat a mark.
-    let hidden = given.fields().nth(limits::JSON_KEYS).is_some();
-    let marked = marks.iter().any(|mark| {
-        given.get(mark).is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
-    });
-    if !marked && !hidden {
+    if command != "system.run" || call.caller.may(Scope::Approvals) || !is_marked() {
         return Ok(());
     }
     let details = json::object(|o| o.str("code", "APPROVAL_REQUIRED"));
@@ -263,37 +274,46 @@ fn check_approval_marks(
 }
 
 /// Handles `node.invoke.result {id, nodeId, ok, payload?, payloadJSON?, error?}`.
-pub fn result(call: &mut Call<'_>, params: InvokeResult<'_>) -> Result<Reply, Failure> {
-    let node = check_own_node(call, &params.node_id)?;
-    let id = RequestId::parse(&params.id);
+pub fn result(call: &mut Call<'_>, params: Params<'_>) -> Result<Reply, Failure> {
+    match call.prepared {
+        Prepared::Result(Ok(read)) => complete(call, &read.result(params.value())),
+        Prepared::Result(Err(problems)) => Err(Failure::invalid(problems)),
+        _ => {
+            let sent: InvokeResult<'_> = params.read()?;
+            let error = NodeError::of(&sent);
+            complete(call, &NodeResult::of(&sent, &error))
+        }
+    }
+}
+
+fn complete(call: &mut Call<'_>, result: &NodeResult<'_>) -> Result<Reply, Failure> {
+    let sent = result.sent;
+    let node = check_own_node(call, &sent.node_id)?;
+    let id = RequestId::parse(&sent.id);
     let Some(invoke) = id.and_then(|id| call.nodes.invokes.remove(id, node)) else {
         return Ok(Reply::of(br#"{"ok":true,"ignored":true}"#.to_vec()));
     };
     let ms = call.now.at.since(invoke.since);
-    call.nodes.invokes.outcomes.answered(params.ok, ms);
-    let effect = if !params.ok {
-        node_failed(call, invoke, params.error)
-    } else {
-        match params.payload_json {
-            Some(text) if text.kind() == Kind::String => {
-                invoke.answer(params.payload, Some(text).filter(|text| !text.is_str("")))
-            }
-            // A `payloadJSON` that is not a string is the payload itself.
-            other => invoke.answer(params.payload.or(other), None),
-        }
+    call.nodes.invokes.outcomes.answered(sent.ok, ms);
+    let effect = match sent.ok {
+        true => invoke.answer(result.payload, result.text),
+        false => node_failed(call, invoke, result.error, result.error_text),
     };
     Ok(Reply::ok().with(vec![effect]))
 }
 
 /// Returns the effect of an error from the node: queues the action if the node is in the
 /// background, otherwise fails the call.
-fn node_failed(call: &mut Call<'_>, invoke: PendingInvoke, error: Option<Value<'_>>) -> Effect {
-    let text = |name: &str| error.and_then(|error| error.get(name)?.as_str()).unwrap_or_default();
-    let (code, message) = (text("code"), text("message"));
+fn node_failed(
+    call: &mut Call<'_>,
+    invoke: PendingInvoke,
+    error: Option<Value<'_>>,
+    text: &NodeError,
+) -> Effect {
     // If the whole error could make the frame too large, only the message is passed on.
     let raw = error.map(|error| error.raw().as_bytes());
     let raw = raw.filter(|raw| raw.len() <= limits::NODE_ERROR_WHOLE);
-    if pending_work::is_background(&code, &message) {
+    if text.is_background {
         let queued = invoke
             .action
             .as_ref()
@@ -302,13 +322,8 @@ fn node_failed(call: &mut Call<'_>, invoke: PendingInvoke, error: Option<Value<'
             return queued_until_foreground(&invoke, id, raw);
         }
     }
-    let message = if message.is_empty() {
-        "node invoke failed"
-    } else {
-        cut(&message, limits::NODE_ERROR_LEN)
-    };
-    let code = cut(&code, limits::WORD_LEN);
-    let message = failure_message(invoke.protocol, code, message);
+    let message = if text.message.is_empty() { "node invoke failed" } else { &text.message };
+    let message = failure_message(invoke.protocol, &text.code, message);
     invoke.fail(message, raw, true)
 }
 

@@ -17,6 +17,7 @@ mod outcomes;
 mod pairing;
 mod pending_invokes;
 mod pending_work;
+mod prepared;
 mod registry;
 mod voicewake;
 
@@ -37,6 +38,7 @@ pub use pairing::{
 };
 pub use pending_invokes::PendingInvokes;
 pub use pending_work::{ack, drain, enqueue, pull, PendingWork, WORK_KINDS};
+pub use prepared::{PreparedInvoke, PreparedResult};
 pub use registry::{requested_surface, ConnectedNode, Declared, NodeRegistry};
 pub use voicewake::{get as voicewake_get, set as voicewake_set, Triggers};
 

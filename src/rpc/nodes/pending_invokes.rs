@@ -44,6 +44,27 @@ pub enum AnswerForm {
     Payload,
 }
 
+/// Answer of a node as JSON inside a string.
+#[derive(Clone, Copy)]
+pub enum AnswerText<'a> {
+    /// The string, which may contain anything.
+    Unread(Value<'a>),
+    /// The string, and the JSON that it contains.
+    Json(Value<'a>, &'a [u8]),
+    /// A string that does not contain JSON.
+    NotJson(Value<'a>),
+}
+
+impl<'a> AnswerText<'a> {
+    fn raw(self) -> &'a str {
+        match self {
+            AnswerText::Unread(text) | AnswerText::Json(text, _) | AnswerText::NotJson(text) => {
+                text.raw()
+            }
+        }
+    }
+}
+
 /// All unanswered calls, in no order.
 pub struct PendingInvokes {
     calls: Vec<PendingInvoke>,
@@ -222,54 +243,57 @@ impl PendingInvoke {
         Some(Effect::Invoke { id: self.id, conn: self.node_conn, frame })
     }
 
-    /// Returns the answer for the caller: `payload` as the node sent it, or `payload_json`, which
-    /// is JSON inside a string. Returns an error if the answer does not fit in a frame.
-    pub fn answer(&self, payload: Option<Value<'_>>, payload_json: Option<Value<'_>>) -> Effect {
-        let frame = self.answer_frame(payload, payload_json);
+    /// Returns the answer for the caller: `payload` as the node sent it, or `text`. Returns an
+    /// error if the answer does not fit in a frame.
+    pub fn answer(&self, payload: Option<Value<'_>>, text: Option<AnswerText<'_>>) -> Effect {
+        let frame = self.answer_frame(payload, text);
         if frame.len() <= limits::FRAME_AFTER_HELLO {
             return Effect::Frame { conn: self.caller, frame };
         }
         self.error(frames::TOO_LARGE, &frames::too_large_message("the node's answer", frame.len()))
     }
 
-    /// Writes the frame of that answer. It has both forms of `payload_json` only if both fit, so it
-    /// is never much larger than the frame of the node, and too large only if one form alone is.
-    fn answer_frame(&self, payload: Option<Value<'_>>, payload_json: Option<Value<'_>>) -> Vec<u8> {
+    /// Writes the frame of that answer. It has both forms of `text` only if both fit, so it is
+    /// never much larger than the frame of the node, and too large only if one form alone is.
+    fn answer_frame(&self, payload: Option<Value<'_>>, text: Option<AnswerText<'_>>) -> Vec<u8> {
         let size = payload.map_or(0, |value| value.raw().len())
-            + 2 * payload_json.map_or(0, |value| value.raw().len());
+            + 2 * text.map_or(0, |text| text.raw().len());
         let size = size.min(limits::FRAME_AFTER_HELLO);
         frames::response_with(&self.request, size + 256, &mut |frame| {
             if self.form == AnswerForm::Payload {
-                return self.write_payload(frame, payload, payload_json);
+                return self.write_payload(frame, payload, text);
             }
             frame.obj("payload", |o| {
                 o.bool("ok", true);
                 o.shown("nodeId", &self.node);
                 o.str("command", &self.command);
-                self.write_payload(o, payload, payload_json);
+                self.write_payload(o, payload, text);
                 let before = o.written() + r#","payloadJSON":}}"#.len();
                 let fits =
-                    |text: &Value<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
-                let text = payload_json.filter(fits);
+                    |text: &AnswerText<'_>| before + text.raw().len() <= limits::FRAME_AFTER_HELLO;
+                let text = text.filter(fits);
                 o.raw("payloadJSON", text.map_or(b"null", |text| text.raw().as_bytes()));
             });
         })
     }
 
-    /// Writes the field `payload`: the JSON inside `payload_json` if there is one.
+    /// Writes the field `payload`: the JSON inside `text` if there is one.
     fn write_payload(
         &self,
         o: &mut Writer<'_>,
         payload: Option<Value<'_>>,
-        payload_json: Option<Value<'_>>,
+        text: Option<AnswerText<'_>>,
     ) {
-        let Some(text) = payload_json else {
+        let Some(text) = text else {
             let absent: Option<&[u8]> = (self.form == AnswerForm::Payload).then_some(b"null");
             return o.opt_raw("payload", payload.map(|value| value.raw().as_bytes()).or(absent));
         };
-        if !o.held("payload", &text) {
-            o.obj("payload", |o| o.raw("payloadJSON", text.raw().as_bytes()));
+        match text {
+            AnswerText::Json(_, json) => return o.raw("payload", json),
+            AnswerText::Unread(text) if o.held("payload", &text) => return,
+            AnswerText::Unread(_) | AnswerText::NotJson(_) => {}
         }
+        o.obj("payload", |o| o.raw("payloadJSON", text.raw().as_bytes()));
     }
 }
 

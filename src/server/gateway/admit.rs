@@ -241,6 +241,7 @@ impl Gateway {
             scopes: client.scopes(),
             token: issued,
             more_tokens: &[],
+            max_payload: rpc::frame_limit(client),
         };
         hello.payload()
     }

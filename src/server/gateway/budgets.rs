@@ -38,6 +38,7 @@ impl Gateway {
             ("connections", connections.with_total(limits.admitted)),
             ("unauthenticated connections", unauthenticated.with_total(limits.unauthenticated)),
             ("send queue bytes", self.send_budget()),
+            ("unfinished frame bytes", self.frame_budget.usage()),
             ("nodes", nodes),
             ("calls to nodes", self.nodes.invokes.budget()),
             ("command approvals", self.nodes.approvals.budget()),

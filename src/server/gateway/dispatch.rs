@@ -1,5 +1,7 @@
 //! Handles requests of admitted clients, from the received frame to the response.
 
+use async_tungstenite::tungstenite::Utf8Bytes;
+
 use super::change_limiter::{ChangeLimit, ChangeNumber};
 use super::continuation::Continuation;
 use super::Gateway;
@@ -9,24 +11,62 @@ use crate::gate::ids::{ConnId, Now};
 use crate::gate::limits;
 use crate::gate::refusal::Close;
 use crate::gate::session::Admitted;
-use crate::rpc::{self, Call, Change, Effect, Failure, Log, Reply};
+use crate::rpc::{self, Call, Change, Effect, Failure, LargeRequest, Log, Prepared, Reply};
 use crate::server::config_file::FileWork;
-use crate::server::net::send_queue::Queued;
+use crate::server::net::send_queue::{Frame, Queued};
 use crate::server::os::host_info;
 use crate::server::os::logger;
 use crate::wire::frames::{self, BadFrame, ErrorShape, Request};
-use crate::wire::json;
+use crate::wire::json::{self, Malformed};
+
+/// Reads a large message of this client. Takes up to a second, so it is called on another thread.
+pub fn read_large(message: Frame, caller: &Admitted) -> Result<LargeRequest<Utf8Bytes>, BadFrame> {
+    match Utf8Bytes::try_from(message) {
+        Ok(text) => LargeRequest::parse(text, caller),
+        Err(error) => Err(BadFrame::Json(Malformed { at: error.valid_up_to(), what: "not UTF-8" })),
+    }
+}
 
 impl Gateway {
+    /// Returns the maximum size of a frame of an admitted client, and the holder of its share.
+    pub fn frame_limit(&self, conn: ConnId) -> Option<(usize, Holder)> {
+        let client = self.connections.get(conn)?.admitted.as_ref()?;
+        Some((rpc::frame_limit(client), client.holder()))
+    }
+
+    /// Returns the permissions of an admitted connection.
+    pub fn admitted(&self, conn: ConnId) -> Option<Admitted> {
+        self.connections.get(conn)?.admitted.clone()
+    }
+
     /// Handles a message of an admitted client. A message that is not JSON is ignored, and an
     /// invalid request gets an error response. The connection stays open in both cases.
     pub(super) fn handle_frame(&mut self, conn: ConnId, message: &[u8], now: Now) {
         match Request::parse(message) {
-            Ok(request) => self.call(conn, &request, now),
-            Err(BadFrame::Json(bad)) => {
+            Ok(request) => self.call(conn, &request, &Prepared::None, now),
+            Err(bad) => self.reject_frame(conn, bad),
+        }
+    }
+
+    /// Handles a large message of an admitted client, which another thread has read.
+    pub(super) fn handle_large(
+        &mut self,
+        conn: ConnId,
+        read: Result<LargeRequest<Utf8Bytes>, BadFrame>,
+        now: Now,
+    ) {
+        match read {
+            Ok(large) => self.call(conn, &large.request(), large.prepared(), now),
+            Err(bad) => self.reject_frame(conn, bad),
+        }
+    }
+
+    fn reject_frame(&mut self, conn: ConnId, bad: BadFrame) {
+        match bad {
+            BadFrame::Json(bad) => {
                 log::debug!("conn={conn} invalid JSON: {bad}")
             }
-            Err(BadFrame::Request { id, problems }) => {
+            BadFrame::Request { id, problems } => {
                 self.send_error(
                     conn,
                     &id,
@@ -36,7 +76,7 @@ impl Gateway {
         }
     }
 
-    fn call(&mut self, conn: ConnId, request: &Request<'_>, now: Now) {
+    fn call(&mut self, conn: ConnId, request: &Request<'_>, prepared: &Prepared, now: Now) {
         let Some(open) = self.connections.get_mut(conn) else { return };
         let (Some(caller), name) = (open.admitted.clone(), open.name.clone()) else { return };
         open.last_active = now.at;
@@ -62,6 +102,7 @@ impl Gateway {
             key: &self.runtime_config.key,
             name: &name,
             id: &request.id,
+            prepared,
             nodes: &mut self.nodes,
             commands: &self.runtime_config.commands,
             presence: &mut self.presence,
@@ -71,7 +112,7 @@ impl Gateway {
             log: &log,
             random: &mut |bytes| entropy.fill(bytes),
         };
-        match rpc::dispatch(&mut call, &request.method, request.params) {
+        match rpc::dispatch(&mut call, request) {
             Ok(reply) => self.handle_reply(conn, request, reply, now),
             Err(failure) => self.send_error(conn, &request.id, &failure),
         }

@@ -23,7 +23,7 @@ mod connections;
 mod continuation;
 pub(super) mod counters;
 mod decide;
-mod dispatch;
+pub mod dispatch;
 mod eviction_rate;
 mod log_line;
 mod nodes;
@@ -39,6 +39,8 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use async_tungstenite::tungstenite::Utf8Bytes;
+
 use self::admission_log::AdmissionLog;
 use self::attempt::{Attempt, ClientInfo};
 use self::broadcast::Announcement;
@@ -51,6 +53,7 @@ use self::eviction_rate::EvictionRate;
 use self::log_line::RefusalLog;
 use self::write_queue::{DiskJob, TableAccess, WriteOutcome, WriteQueue};
 use super::config_file::FileWork;
+use super::net::frame_budget::FrameBudget;
 use super::net::send_pool::SendPool;
 use super::net::send_queue::{Frame, SendQueue};
 use super::os::clock::Entropy;
@@ -70,7 +73,10 @@ use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
 use crate::gate::session::Admitted;
 use crate::gate::setup_codes::SetupCodes;
-use crate::rpc::{self, Audience, BudgetUse, Devices, Effect, Failure, Nodes, Presence, Status};
+use crate::rpc::{
+    self, Audience, BudgetUse, Devices, Effect, Failure, LargeRequest, Nodes, Presence, Status,
+};
+use crate::wire::frames::BadFrame;
 use crate::wire::hello;
 use crate::wire::http::Bad;
 use crate::wire::json;
@@ -89,6 +95,8 @@ pub enum Event {
     NoConnect { conn: ConnId, cause: NoConnect, client_info: Box<ClientInfo> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
+    /// An admitted client sent a large message, which another thread has read.
+    LargeFrame { conn: ConnId, read: Box<Result<LargeRequest<Utf8Bytes>, BadFrame>> },
     /// The connection ended.
     Closed { conn: ConnId },
     /// The disk thread has done a job. `error` is set if the table could not be written.
@@ -142,6 +150,8 @@ pub struct Gateway {
     pub(super) change_limiter: ChangeLimiter,
     pub(super) connections: Connections,
     send_pool: Rc<SendPool>,
+    /// Unfinished frames of admitted clients.
+    pub frame_budget: Rc<FrameBudget>,
     presence_pace: Pace,
     wake_words_pace: Pace,
     /// Number of admitted clients.
@@ -201,6 +211,7 @@ impl Gateway {
             change_limiter: ChangeLimiter::default(),
             connections: Connections::default(),
             send_pool: Rc::default(),
+            frame_budget: Rc::default(),
             presence_pace: Pace::default(),
             wake_words_pace: Pace::default(),
             admitted_count: 0,
@@ -246,6 +257,7 @@ impl Gateway {
                 self.report_no_connect(conn, cause, &client_info, now);
             }
             Event::Frame { conn, message } => self.handle_frame(conn, &message, now),
+            Event::LargeFrame { conn, read } => self.handle_large(conn, *read, now),
             Event::Closed { conn } => self.closed(conn, now),
             Event::Committed { job, error } => self.committed(job, error, now),
             Event::Tick => self.tick(now),

@@ -15,6 +15,7 @@ use async_tungstenite::tungstenite::{Error, Message};
 use smol::future;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::frame_budget::{FrameClock, FrameShare};
 use super::frame_stream::Transport;
 use super::send_queue::{Frame, Next, SendQueue};
 use super::websocket::{close_for_error, drain, is_lost, CloseMode, Socket};
@@ -24,6 +25,7 @@ use crate::gate::net::Via;
 use crate::gate::no_connect::NoConnect;
 use crate::gate::refusal::{Close, Refusal};
 use crate::server::gateway::attempt::ClientInfo;
+use crate::server::gateway::dispatch::read_large;
 use crate::server::gateway::parse;
 use crate::server::gateway::{Event, InvalidFirstFrame, InvalidRequest};
 use crate::server::http::static_files::FileResponse;
@@ -257,6 +259,7 @@ struct ClientSession<T> {
     send_queue: Rc<SendQueue>,
     challenge: Option<(Nonce, Millis)>,
     stage: Stage,
+    frame_clock: FrameClock,
 }
 
 impl<T: Transport> ClientSession<T> {
@@ -268,6 +271,7 @@ impl<T: Transport> ClientSession<T> {
             send_queue: Rc::default(),
             challenge: None,
             stage: Stage::Greeting,
+            frame_clock: FrameClock::default(),
         })
     }
 
@@ -358,6 +362,9 @@ impl<T: Transport> ClientSession<T> {
     async fn handle_messages(&mut self) -> SocketEvent {
         loop {
             match self.next_event().await {
+                SocketEvent::Message(message) if message.len() > limits::FRAME_AT_ONCE => {
+                    Box::pin(self.handle_large(message)).await
+                }
                 SocketEvent::Message(message) => {
                     self.guard.shared.dispatch(Event::Frame { conn: self.guard.conn, message })
                 }
@@ -366,6 +373,18 @@ impl<T: Transport> ClientSession<T> {
             }
             // sends what the message caused first, and lets other connections run
             future::yield_now().await;
+        }
+    }
+
+    /// Reads a large message on another thread, and handles it unless the connection is closed
+    /// meanwhile. Other connections go on; later messages of this one wait.
+    async fn handle_large(&self, message: Frame) {
+        let (shared, conn) = (&self.guard.shared, self.guard.conn);
+        let Some(caller) = shared.with_gateway(|gateway| gateway.admitted(conn)) else { return };
+        let read = move || read_large(message, &caller);
+        let read = Box::new(shared.frame_offload.run_in_turn(read).await);
+        if !self.send_queue.is_closed() {
+            shared.dispatch(Event::LargeFrame { conn, read });
         }
     }
 
@@ -454,6 +473,9 @@ impl<T: Transport> ClientSession<T> {
                 Poll::Pending if self.send_queue.is_closed() => {}
                 Poll::Pending => {
                     self.send_queue.register_waker(context);
+                    if self.socket.can_shrink() {
+                        return Poll::Ready(Progress::CanShrink);
+                    }
                     break;
                 }
             }
@@ -468,8 +490,7 @@ impl<T: Transport> ClientSession<T> {
                     return Poll::Ready(SocketEvent::Closing(code, reason).into())
                 }
                 Poll::Ready(Next::Admitted) => {
-                    self.socket.admit();
-                    self.stage = Stage::Admitted;
+                    self.admit();
                     self.guard.shared.pre_auth.remove(self.guard.conn);
                     self.guard.take_own_turns();
                     return Poll::Ready(SocketEvent::Admitted.into());
@@ -482,8 +503,43 @@ impl<T: Transport> ClientSession<T> {
         }
         match self.stage {
             Stage::Deciding => Poll::Pending,
-            Stage::Greeting | Stage::Admitted => self.poll_message(context).map(Progress::Event),
+            // the next message is read after the memory of this one is released
+            Stage::Admitted if self.socket.is_large() => {
+                self.check_frame_time().map(Progress::Event)
+            }
+            Stage::Greeting | Stage::Admitted => {
+                let event = match self.poll_message(context) {
+                    Poll::Pending => self.check_frame_time(),
+                    event => {
+                        self.frame_clock = FrameClock::default();
+                        event
+                    }
+                };
+                event.map(Progress::Event)
+            }
         }
+    }
+
+    /// Raises the frame limit to that of the admitted client.
+    fn admit(&mut self) {
+        let (shared, conn) = (&self.guard.shared, self.guard.conn);
+        if let Some((limit, holder)) = shared.with_gateway(|gateway| gateway.frame_limit(conn)) {
+            let share = FrameShare::new(shared.frame_budget.clone(), conn, holder);
+            self.socket.admit(limit, share);
+        }
+        self.stage = Stage::Admitted;
+    }
+
+    /// Checks how long the current frame takes, until its memory is released. It is called at each
+    /// ping at least.
+    fn check_frame_time(&mut self) -> Poll<SocketEvent> {
+        let shared = &self.guard.shared;
+        let unfinished = self.socket.unfinished().filter(|_| self.stage == Stage::Admitted);
+        if !self.frame_clock.is_overdue(unfinished, || shared.now().at) {
+            return Poll::Pending;
+        }
+        let (code, reason) = Close::FrameTimeout.words();
+        Poll::Ready(SocketEvent::Closing(code, reason.to_string()))
     }
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<SocketEvent> {

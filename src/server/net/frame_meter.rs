@@ -5,6 +5,8 @@
 //! length over the limit is rejected when the frame head is complete, before the library gets it.
 //! All other protocol checks are left to the library.
 
+use crate::gate::limits;
+
 /// Position in a stream of frames. Does no I/O.
 #[derive(Clone, Copy)]
 pub struct FrameMeter {
@@ -12,7 +14,7 @@ pub struct FrameMeter {
     limit: usize,
     /// Bytes of the current frame, of head and payload, that were not passed on yet.
     remaining: u64,
-    /// Payload bytes of the frames of the current message so far.
+    /// Payload bytes of the frames of the current message so far, the current one included.
     message: u64,
     /// Whether more frames of the current message follow.
     is_partial: bool,
@@ -46,6 +48,34 @@ impl FrameMeter {
         Ok(count)
     }
 
+    /// Returns how many bytes to reserve before the frame at the start of `bytes` is passed on: the
+    /// size of its message. For a message in several frames it is twice the size, because the
+    /// library copies each frame, or twice a bound if more frames follow. 0 if there is no complete
+    /// head, and for messages of at most [`limits::BUFFER_KEPT`] bytes. `bytes` must follow those
+    /// passed on.
+    pub fn reservation(&self, bytes: &[u8]) -> Result<usize, TooLarge> {
+        if self.remaining > 0 {
+            return Ok(0);
+        }
+        let Some(head) = FrameHead::read(bytes) else { return Ok(0) };
+        let message = self.message_with(&head)?;
+        if head.opcode >= FIRST_CONTROL || message <= limits::BUFFER_KEPT as u64 {
+            return Ok(0);
+        }
+        let (message, ordinary) = (message as usize, limits::FRAME_ORDINARY.min(self.limit));
+        Ok(match head.is_last {
+            true if !self.is_partial => message,
+            true => 2 * message,
+            false if message <= ordinary => 2 * ordinary,
+            false => 2 * self.limit,
+        })
+    }
+
+    /// Number of bytes received of the current message, about.
+    pub fn received(&self) -> u64 {
+        self.message.saturating_sub(self.remaining)
+    }
+
     /// Returns `len`, or the rest of the current frame if that is less. 0 between two frames.
     pub fn within_frame(&self, len: usize) -> usize {
         usize::try_from(self.remaining).map_or(len, |remaining| remaining.min(len))
@@ -62,20 +92,25 @@ impl FrameMeter {
     }
 
     fn start_frame(&mut self, head: &FrameHead) -> Result<(), TooLarge> {
+        let message = self.message_with(head)?;
+        // control frames may occur between the frames of a message
+        if head.opcode < FIRST_CONTROL {
+            (self.message, self.is_partial) = (message, !head.is_last);
+        }
+        self.remaining = head.len + head.payload;
+        Ok(())
+    }
+
+    /// Returns the size of the message that this frame begins or continues, up to its end.
+    fn message_with(&self, head: &FrameHead) -> Result<u64, TooLarge> {
         let message = match head.opcode {
-            CONTINUATION => self.message.saturating_add(head.payload),
+            CONTINUATION if self.is_partial => self.message.saturating_add(head.payload),
             _ => head.payload,
         };
         if message > self.limit as u64 {
             return Err(TooLarge);
         }
-        // control frames may occur between the frames of a message
-        if head.opcode < FIRST_CONTROL {
-            (self.message, self.is_partial) =
-                if head.is_last { (0, false) } else { (message, true) };
-        }
-        self.remaining = head.len + head.payload;
-        Ok(())
+        Ok(message)
     }
 }
 

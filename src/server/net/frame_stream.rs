@@ -12,6 +12,7 @@ use std::task::{ready, Context, Poll};
 
 use smol::io::{AsyncRead, AsyncWrite};
 
+use super::frame_budget::FrameShare;
 use super::frame_meter::{FrameMeter, TooLarge};
 use super::send_queue::OutgoingFrame;
 use crate::gate::limits;
@@ -25,6 +26,8 @@ impl<T: AsyncRead + AsyncWrite + Clone + Unpin> Transport for T {}
 pub struct FrameStream<T> {
     transport: T,
     meter: FrameMeter,
+    /// Reservation for large messages; absent until the client is admitted.
+    share: Option<FrameShare>,
     /// Bytes that were read beyond the end of the current frame.
     read_ahead: Vec<u8>,
     /// Number of reads left before other connections get a turn.
@@ -70,6 +73,7 @@ impl<T: Transport> FrameStream<T> {
         FrameStream {
             transport,
             meter,
+            share: None,
             read_ahead,
             reads: limits::READS_PER_TURN,
             room: limits::WRITTEN_PER_TURN,
@@ -78,9 +82,36 @@ impl<T: Transport> FrameStream<T> {
         }
     }
 
-    /// Raises the frame limit to that of an admitted client.
-    pub fn admit(&mut self) {
-        self.meter.set_limit(limits::FRAME_AFTER_HELLO);
+    /// Raises the frame limit to that of an admitted client. From then on large messages are read
+    /// only if `share` has room for them.
+    pub fn admit(&mut self, limit: usize, share: FrameShare) {
+        self.meter.set_limit(limit);
+        self.share = Some(share);
+    }
+
+    /// Releases what was reserved for the last message.
+    pub fn release(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.release();
+        }
+    }
+
+    /// Number of bytes received of a message that is not complete; `None` if there is none, or if
+    /// it waits for room as a whole.
+    pub fn unfinished(&self) -> Option<u64> {
+        let is_begun = !self.meter.is_between_messages() || !self.read_ahead.is_empty();
+        let is_waiting = self.share.as_ref().is_some_and(FrameShare::is_first_waiting);
+        (is_begun && !is_waiting).then(|| self.received())
+    }
+
+    /// Number of bytes received of the last message, about.
+    pub fn received(&self) -> u64 {
+        self.meter.received()
+    }
+
+    /// Returns whether a message waits for room in the budget of unfinished frames.
+    fn is_waiting(&self) -> bool {
+        self.share.as_ref().is_some_and(FrameShare::is_waiting)
     }
 
     /// Moves the state into a new value. `self` must not be used afterwards.
@@ -88,6 +119,7 @@ impl<T: Transport> FrameStream<T> {
         FrameStream {
             transport: self.transport.clone(),
             meter: self.meter,
+            share: self.share.take(),
             read_ahead: std::mem::take(&mut self.read_ahead),
             reads: self.reads,
             room: self.room,
@@ -107,20 +139,15 @@ impl<T: Transport> FrameStream<T> {
         self.meter.is_between_messages()
     }
 
-    /// Returns the length of the text frame that is being sent; 0 if there is none.
-    pub fn sending_len(&self) -> usize {
-        self.sending.as_ref().map_or(0, |sending| sending.frame.size())
-    }
-
-    /// Returns whether a text frame is being sent.
-    pub fn is_sending(&self) -> bool {
-        self.sending.is_some()
+    /// Returns the length of the text frame that is being sent.
+    pub fn sending_len(&self) -> Option<usize> {
+        self.sending.as_ref().map(|sending| sending.frame.size())
     }
 
     /// Returns whether bytes were received since the last call, or some were accepted of a frame
-    /// that had to wait.
+    /// that had to wait. While a message waits for room, the client cannot show that it is alive.
     pub fn has_progressed(&mut self) -> bool {
-        std::mem::take(&mut self.progressed)
+        std::mem::take(&mut self.progressed) || self.is_waiting()
     }
 
     /// Begins to send a text frame. The previous one must be sent, and the library must have
@@ -165,6 +192,14 @@ impl<T: Transport> FrameStream<T> {
         }
         self.sending = None;
         Poll::Ready(Ok(()))
+    }
+
+    /// Reserves room for the message whose frame is at the start of `bytes`.
+    fn poll_reserve(&mut self, reservation: usize, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.share {
+            Some(share) => share.poll_reserve(reservation, context),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Reads from the underlying stream. After [`limits::READS_PER_TURN`] reads in a row it is
@@ -213,6 +248,10 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
                     self.meter.within_frame(bytes.len())
                 };
                 let received = ready!(self.poll_transport(context, &mut bytes[..max]))?;
+                if self.meter.reservation(&bytes[..received])? > 0 {
+                    self.read_ahead.extend_from_slice(&bytes[..received]);
+                    continue;
+                }
                 let count = self.meter.pass(&bytes[..received], received)?;
                 self.read_ahead.extend_from_slice(&bytes[count..received]);
                 if count > 0 || received == 0 {
@@ -220,6 +259,8 @@ impl<T: Transport> AsyncRead for FrameStream<T> {
                 }
             } else {
                 let this = &mut *self;
+                let reservation = this.meter.reservation(&this.read_ahead)?;
+                ready!(this.poll_reserve(reservation, context));
                 let count = this.meter.pass(&this.read_ahead, bytes.len())?;
                 if count > 0 {
                     bytes[..count].copy_from_slice(&this.read_ahead[..count]);

@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod connection;
+pub mod frame_budget;
 mod frame_meter;
 mod frame_queue;
 pub mod frame_stream;

@@ -15,6 +15,7 @@ use smol::future::{poll_once, yield_now};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::stream::Stream;
 
+use super::frame_budget::FrameShare;
 use super::frame_stream::{FrameStream, Transport};
 use super::send_queue::{Frame, OutgoingFrame};
 use crate::gate::limits;
@@ -44,9 +45,21 @@ impl<T: Transport> Socket<T> {
         Socket { protocol, queue: VecDeque::new(), unsent: false, pings: 0, is_large: false }
     }
 
-    /// Raises the frame limit to that of an admitted client.
-    pub fn admit(&mut self) {
-        self.protocol.get_mut().admit();
+    /// Raises the frame limit to that of an admitted client. From then on large messages are read
+    /// only if `share` has room for them.
+    pub fn admit(&mut self, limit: usize, share: FrameShare) {
+        self.protocol.get_mut().admit(limit, share);
+    }
+
+    /// Number of bytes received of a message that is not complete, or whose memory cannot be
+    /// released yet. `None` if there is none, or if it waits for room.
+    pub fn unfinished(&self) -> Option<u64> {
+        let stream = self.protocol.get_ref();
+        if self.is_large {
+            Some(stream.received())
+        } else {
+            stream.unfinished()
+        }
     }
 
     /// Queues the response to the upgrade and the first frame; see [`Socket::poll_sent`]. Nothing
@@ -57,7 +70,8 @@ impl<T: Transport> Socket<T> {
 
     /// Queues a text frame; see [`Socket::poll_sent`].
     pub fn send(&mut self, frame: OutgoingFrame) {
-        if self.unsent || !self.queue.is_empty() || self.protocol.get_ref().is_sending() {
+        if self.unsent || !self.queue.is_empty() || self.protocol.get_ref().sending_len().is_some()
+        {
             self.queue.push_back(frame);
         } else {
             self.protocol.get_mut().begin(frame);
@@ -66,7 +80,7 @@ impl<T: Transport> Socket<T> {
 
     /// Returns whether a large frame is being sent.
     pub fn is_sending_large(&self) -> bool {
-        self.protocol.get_ref().sending_len() >= limits::SEND_QUEUE_LARGE
+        self.protocol.get_ref().sending_len() >= Some(limits::SEND_QUEUE_LARGE)
     }
 
     /// Queues a ping.
@@ -129,20 +143,24 @@ impl<T: Transport> Socket<T> {
         Poll::Ready(message)
     }
 
-    /// Returns whether [`Socket::shrink`] would release memory and is possible: everything is sent,
-    /// and no message is partly received.
+    /// Returns whether [`Socket::shrink`] would release memory. Nothing should be read before.
+    pub fn is_large(&self) -> bool {
+        self.is_large
+    }
+
+    /// Returns whether [`Socket::shrink`] would release memory and is possible: the protocol has
+    /// nothing to send, and no message is partly received. Text frames do not pass through it.
     pub fn can_shrink(&self) -> bool {
-        let stream = self.protocol.get_ref();
-        let has_unsent = self.unsent || !self.queue.is_empty() || stream.is_sending();
-        self.is_large && !has_unsent && stream.is_between_messages()
+        self.is_large && !self.unsent && self.protocol.get_ref().is_between_messages()
     }
 
     /// Releases the memory that a large message took, by starting the protocol anew with small
-    /// buffers. Requires [`Socket::can_shrink`]: otherwise data would be lost that the protocol has
-    /// read and not returned, or not written.
+    /// buffers, and what was reserved for it. Requires [`Socket::can_shrink`]: otherwise data would
+    /// be lost that the protocol has read and not returned, or not written.
     pub async fn shrink(&mut self) {
         let stream = self.protocol.get_mut().take();
         self.protocol = protocol(stream).await;
+        self.protocol.get_mut().release();
         self.is_large = false;
     }
 
@@ -267,6 +285,9 @@ mod tests {
     use smol::io::{AsyncRead, AsyncWrite};
 
     use super::*;
+    use crate::gate::budget::Holder;
+    use crate::gate::ids::{ConnId, DeviceId};
+    use crate::server::net::frame_budget::FrameBudget;
     use crate::server::runtime::run;
 
     /// The client's side of a stream, which accepts and provides as many bytes as a test sets.
@@ -364,7 +385,8 @@ mod tests {
     fn pair() -> (Socket<Wire>, Wire) {
         let wire = Wire::default();
         let mut socket = run(Socket::new(wire.clone(), Vec::new()));
-        socket.admit();
+        let share = FrameShare::new(Rc::default(), ConnId(1), Holder::Keyless);
+        socket.admit(limits::FRAME_AFTER_HELLO, share);
         (socket, wire)
     }
 
@@ -480,6 +502,41 @@ mod tests {
     }
 
     #[test]
+    fn a_large_message_is_read_only_when_it_has_room() {
+        let budget: Rc<FrameBudget> = Rc::default();
+        let share = |conn, holder| FrameShare::new(budget.clone(), ConnId(conn), holder);
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut other = share(2, Holder::Device(DeviceId([2; 32])));
+        let mut more = share(3, Holder::Device(DeviceId([3; 32])));
+        for other in [&mut other, &mut more] {
+            assert!(other.poll_reserve(limits::FRAME_AFTER_HELLO, context).is_ready());
+        }
+        let wire = Wire::default();
+        let mut socket = run(Socket::new(wire.clone(), Vec::new()));
+        socket.admit(limits::FRAME_AFTER_HELLO, share(1, Holder::Keyless));
+        let large = vec![b'x'; 7 * 1024 * 1024];
+        wire.receive(&[masked(0x81, b"small"), masked(0x89, b"?"), masked(0x81, &large)].concat());
+        assert_eq!(next(&mut socket), Some(Message::text("small")));
+        assert!(matches!(next(&mut socket), Some(Message::Ping(_))));
+        socket.has_progressed();
+        for _ in 0..3 {
+            assert!(next(&mut socket).is_none());
+            assert!(socket.has_progressed(), "a client that waits is not silent");
+            assert_eq!(socket.unfinished(), None, "and its frame has not begun");
+        }
+        let left = wire.0.borrow().received.len();
+        assert!(left > large.len() - 2 * limits::READ_BUFFER, "{left} bytes are not read");
+        more.release();
+        wire.set_room(usize::MAX);
+        let message = std::iter::repeat_with(|| next(&mut socket)).flatten().next();
+        assert_eq!(message.map(|message| message.len()), Some(large.len()));
+        assert_eq!(budget.usage().used(), limits::FRAME_AFTER_HELLO + large.len());
+        assert!(is_sent(&mut socket) && socket.can_shrink());
+        run(socket.shrink());
+        assert_eq!(budget.usage().used(), limits::FRAME_AFTER_HELLO);
+    }
+
+    #[test]
     fn shrinking_between_messages_loses_nothing() {
         let (mut socket, wire) = pair();
         wire.set_room(usize::MAX);
@@ -539,8 +596,7 @@ mod tests {
         wire.receive(&masked(0x81, &large));
         assert!(next(&mut socket).is_some() && socket.can_shrink());
         socket.send(Frame::from_static(b"x").into());
-        assert!(!socket.can_shrink(), "a frame is queued");
-        assert!(!is_sent(&mut socket) && !socket.can_shrink(), "a frame is being sent");
+        assert!(!is_sent(&mut socket) && socket.can_shrink(), "a text frame does not matter");
         wire.set_room(usize::MAX);
         assert!(is_sent(&mut socket) && socket.can_shrink());
         wire.receive(&[masked(0x89, b""), masked(0x01, b"a")].concat());

@@ -19,12 +19,12 @@ const BEFORE: usize = 64 * KIB;
 const AFTER: usize = 25 * MIB;
 
 /// Returns a frame masked with zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&head(first, payload.len() as u64)[..], payload].concat()
 }
 
 /// Returns the head of a frame, including the mask.
-fn head(first: u8, len: u64) -> Vec<u8> {
+pub fn head(first: u8, len: u64) -> Vec<u8> {
     let mut head = vec![first];
     match len {
         0..=125 => head.push(0x80 | len as u8),
@@ -58,19 +58,36 @@ fn call(id: &str, len: usize) -> String {
 }
 
 /// Client side of a connection, at the level of frames on the wire.
-struct Raw {
-    stream: TcpStream,
+pub struct Raw {
+    pub stream: TcpStream,
     bytes: Vec<u8>,
 }
 
 impl Raw {
     /// Connects and reads the challenge.
     fn challenged(gateway: &Gateway) -> Raw {
+        Raw::with_nonce(gateway).0
+    }
+
+    fn with_nonce(gateway: &Gateway) -> (Raw, String) {
         let mut raw = Raw { stream: gateway.dial().tcp(), bytes: Vec::new() };
         raw.stream.write_all(gateway.dial().upgrade().as_bytes()).unwrap();
         raw.skip_head();
-        assert_eq!(raw.text()["event"], "connect.challenge");
-        raw
+        let challenge = raw.text();
+        assert_eq!(challenge["event"], "connect.challenge");
+        let nonce = challenge["payload"]["nonce"].as_str().unwrap().to_string();
+        (raw, nonce)
+    }
+
+    /// Connects as this client, which is admitted. Returns the payload of hello too.
+    pub fn connected(gateway: &Gateway, who: &Who) -> (Raw, Value) {
+        let (mut raw, nonce) = Raw::with_nonce(gateway);
+        let params = who.params(&nonce);
+        let text = json!({ "type": "req", "id": "c", "method": "connect", "params": params });
+        raw.stream.write_all(&frame(0x81, text.to_string().as_bytes())).unwrap();
+        let hello = raw.response();
+        assert_eq!(hello["ok"], true, "{hello}");
+        (raw, hello["payload"].clone())
     }
 
     fn admitted(gateway: &Gateway) -> Raw {
@@ -102,7 +119,12 @@ impl Raw {
         }
         let (len, begin) = match self.bytes[1] {
             126 => (usize::from(u16::from_be_bytes([self.bytes[2], self.bytes[3]])), 4),
-            127 => panic!("no answer here is that long"),
+            127 => {
+                while self.bytes.len() < 10 {
+                    self.more();
+                }
+                (u64::from_be_bytes(self.bytes[2..10].try_into().unwrap()) as usize, 10)
+            }
             len => (usize::from(len), 2),
         };
         while self.bytes.len() < begin + len {
@@ -112,12 +134,12 @@ impl Raw {
         (frame[0], frame[begin..].to_vec())
     }
 
-    /// Returns the next text message; skips pongs.
+    /// Returns the next text message; skips pings and pongs.
     fn text(&mut self) -> Value {
         loop {
             match self.frame() {
                 (0x81, text) => return serde_json::from_slice(&text).unwrap(),
-                (0x8a, _) => {}
+                (0x89 | 0x8a, _) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -125,22 +147,35 @@ impl Raw {
 
     /// Returns the ids of the next `count` successful responses; skips events.
     fn answers(&mut self, count: usize) -> Vec<String> {
-        let mut ids = Vec::new();
-        while ids.len() < count {
+        let answer = |_| {
+            let text = self.response();
+            assert_eq!(text["ok"], true, "{text}");
+            text["id"].as_str().unwrap().to_string()
+        };
+        (0..count).map(answer).collect()
+    }
+
+    /// Returns the next response; skips events.
+    pub fn response(&mut self) -> Value {
+        loop {
             let text = self.text();
             if text["type"] == "res" {
-                assert_eq!(text["ok"], true, "{text}");
-                ids.push(text["id"].as_str().unwrap().to_string());
+                return text;
             }
         }
-        ids
     }
 
     /// Returns the close code of the connection.
-    fn closed(&mut self) -> u16 {
+    pub fn closed(&mut self) -> u16 {
+        self.close_frame().0
+    }
+
+    /// Returns close code and reason of the connection.
+    pub fn close_frame(&mut self) -> (u16, String) {
         loop {
             if let (0x88, reason) = self.frame() {
-                return u16::from_be_bytes([reason[0], reason[1]]);
+                let code = u16::from_be_bytes([reason[0], reason[1]]);
+                return (code, String::from_utf8(reason[2..].to_vec()).unwrap());
             }
         }
     }
@@ -243,8 +278,11 @@ fn frame_over_the_first_limit_is_accepted_directly_after_connect_but_not_before(
     let mut raw = Raw::challenged(&gateway);
     raw.stream.write_all(&[connect(), over.clone()].concat()).unwrap();
     assert_eq!(raw.answers(2), ["connect", "over"]);
+    raw.stream.write_all(&frame(0x81, call("512 KiB", 512 * KIB).as_bytes())).unwrap();
+    assert_eq!(raw.answers(1), ["512 KiB"]);
     raw.stream.write_all(&frame(0x81, call("20 MiB", 20 * MIB).as_bytes())).unwrap();
-    assert_eq!(raw.answers(1), ["20 MiB"]);
+    let refused = raw.response();
+    assert_eq!((&refused["id"], &refused["ok"]), (&json!("20 MiB"), &json!(false)), "{refused}");
 
     let mut raw = Raw::challenged(&gateway);
     let _ = raw.stream.write_all(&[over, connect()].concat());

@@ -6,6 +6,7 @@ mod connection_shares;
 mod failed_attempts;
 mod floods;
 mod hints;
+mod large_frames;
 mod lifecycle;
 mod matrix;
 mod policy;

@@ -11,8 +11,11 @@ use gatelet::gate::policy::{Admission, Registration};
 use gatelet::gate::scopes::{Scope, Scopes};
 use gatelet::gate::session::Admitted;
 use gatelet::gate::setup_codes::SetupCodes;
-use gatelet::rpc::{self, Call, Commands, Devices, Failure, Log, Nodes, Presence, Reply, Status};
+use gatelet::rpc::{
+    self, Call, Commands, Devices, Failure, Log, Nodes, Prepared, Presence, Reply, Status,
+};
 use gatelet::store::tokens::TableKey;
+use gatelet::wire::frames::Request;
 use gatelet::wire::json;
 use serde_json::{json, Value};
 
@@ -138,6 +141,7 @@ fn ask(
         caller: &Admitted::by(&admission, ConnId(1), device),
         name: "test",
         id: "1",
+        prepared: &Prepared::None,
         now: Now { at: Millis(1), wall: WallMs(1) },
         devices: &Devices::new(2, 1, TableAge(0)),
         pairing_requests: &mut PairingRequests::new(),
@@ -152,7 +156,10 @@ fn ask(
         log: &Log::EMPTY,
         random: &mut |bytes| bytes.fill(1),
     };
-    rpc::dispatch(&mut call, method, json::parse(text.as_bytes(), limits::JSON_DEPTH).ok())
+    let params = json::parse(text.as_bytes(), limits::JSON_DEPTH).ok();
+    let (bytes, values) = (text.len(), 1);
+    let request = Request { id: "1".into(), method: method.into(), params, bytes, values };
+    rpc::dispatch(&mut call, &request)
 }
 
 /// Returns the failure if it is about a missing scope or role.
