@@ -1,0 +1,165 @@
+//! Gateway under attack, and its observers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::MutexGuard;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::attacks::{Attack, Field};
+use support::client::{Device, Session, Who};
+use support::gateway::{Gateway, Plan, TOKEN};
+use support::SetOnDrop;
+
+use super::{alone, ANSWERED, MEMORY, MIB};
+
+/// Time after an attack at which the memory is read.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Gateway, and its memory while it is idle.
+pub struct Site {
+    pub gateway: Gateway,
+    pub idle: u64,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Values that the observers saw during an attack.
+#[derive(Default, Debug)]
+pub struct Seen {
+    pub peak: u64,
+    /// Calls of the innocent administrator, and the time of the slowest one.
+    pub calls: u32,
+    pub slowest: Duration,
+    /// Bytes that the program passed to write: files and log.
+    pub written: u64,
+    /// Bytes that the attack sent, and answers that it received.
+    pub sent: u64,
+    pub answers: u64,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seen { calls, slowest, written, sent, answers, .. } = self;
+        let peak = self.peak as f64 / MIB as f64;
+        write!(f, "peak {peak:.1} MiB, {calls} calls, slowest {slowest:?}, {written} B written; the attack: {sent} B sent, {answers} answers")
+    }
+}
+
+impl Site {
+    pub fn new() -> Site {
+        Site::start(Plan::new())
+    }
+
+    pub fn start(plan: Plan) -> Site {
+        let alone = alone();
+        let gateway = plan.start();
+        let mut admin = gateway.admin();
+        admin.status();
+        admin.leave();
+        let idle = gateway.memory("VmRSS");
+        Site { gateway, idle, _alone: alone }
+    }
+
+    /// Runs the attacks for this time, beside an administrator that calls `health` on one
+    /// connection.
+    pub fn under(&self, attacks: &[Attack], time: Duration) -> Seen {
+        let mut innocent = self.gateway.admin();
+        let mut seen = Seen::default();
+        let before = written(&self.gateway);
+        self.beside(attacks, |field| {
+            let begun = Instant::now();
+            while begun.elapsed() < time {
+                let asked = Instant::now();
+                innocent.call("health", json!({})).expect("health");
+                seen.slowest = seen.slowest.max(asked.elapsed());
+                seen.calls += 1;
+                innocent.forget();
+                thread::sleep(Duration::from_millis(5));
+            }
+            (seen.sent, seen.answers) =
+                (field.sent.load(Ordering::Relaxed), field.answers.load(Ordering::Relaxed));
+        });
+        (seen.peak, seen.written) = (self.gateway.memory("VmHWM"), written(&self.gateway) - before);
+        innocent.leave();
+        assert!(seen.slowest < ANSWERED, "an innocent call took {:?}", seen.slowest);
+        seen
+    }
+
+    /// Runs `work` while the attacks run. Peak memory and written bytes count from here.
+    pub fn beside<T>(&self, attacks: &[Attack], work: impl FnOnce(&Field) -> T) -> T {
+        let (over, sent, answers) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        let field = Field {
+            dial: self.gateway.dial(),
+            token: TOKEN,
+            over: &over,
+            sent: &sent,
+            answers: &answers,
+        };
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.gateway.pid()), "5");
+        let shared = &field;
+        thread::scope(|scope| {
+            let _stop = SetOnDrop(&over);
+            attacks.iter().for_each(|attack| drop(scope.spawn(move || attack(shared))));
+            work(shared)
+        })
+    }
+
+    /// Asserts that the peak of the memory stayed within the bound.
+    pub fn holds_memory(&self, what: &str) {
+        let peak = self.gateway.memory("VmHWM");
+        assert!(peak <= MEMORY, "{what}: {:.1} MiB at the peak", peak as f64 / MIB as f64);
+    }
+
+    /// Asserts that memory is given back after an attack.
+    pub fn gives_back(&self, what: &str) {
+        thread::sleep(SETTLED);
+        let kept = self.gateway.memory("VmRSS");
+        println!("{what}: {kept} B kept, {} B idle", self.idle);
+        assert!(kept <= 2 * self.idle + 2 * MIB, "{what}: {kept} B kept, {} B idle", self.idle);
+    }
+
+    /// Returns the plan of the owner's command line, which is not limited as the gateway is.
+    pub fn owner(&self) -> Plan {
+        let mut plan = self.gateway.plan.clone();
+        plan.prefix.clear();
+        plan
+    }
+
+    /// Pairs a device, which its owner then revokes on the command line.
+    pub fn revoke_one(&self, protocol: u32) {
+        let device = Device::new();
+        let who = Who::of(protocol).scopes(&["read"]).device(&device);
+        let begun = Instant::now();
+        let held = self.gateway.connect(&who.clone().token(TOKEN));
+        let mut held = held.expect("a new device pairs under the attack");
+        let listed = self.owner().good(&["devices", "list", "--json"]);
+        assert!(listed.contains(&device.id), "{listed}");
+        self.owner().good(&["devices", "revoke", &device.id]);
+        held.closed();
+        self.gateway.connect(&who).expect_err("a revoked device is rejected");
+        let took = begun.elapsed();
+        assert!(took < 3 * ANSWERED, "pairing and revoking took {took:?}");
+    }
+
+    /// Asserts that the probe is answered.
+    pub fn is_healthy(&self) {
+        let begun = Instant::now();
+        let answer = self.gateway.dial().get("/healthz");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "/healthz: {answer:?}");
+        assert!(begun.elapsed() < ANSWERED, "/healthz took {:?}", begun.elapsed());
+    }
+}
+
+/// Returns the bytes that the program has passed to `write`: files and log, not sockets.
+pub fn written(gateway: &Gateway) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", gateway.pid())).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.unwrap_or_else(|| panic!("no wchar in {io}")).parse().unwrap()
+}
+
+/// Returns a count of `gatelet.status`.
+pub fn counted(admin: &mut Session, name: &str) -> u64 {
+    let status = admin.status();
+    status[name].as_u64().unwrap_or_else(|| panic!("no {name} in {status}"))
+}
