@@ -31,8 +31,9 @@ pub struct Seen {
     /// Calls of the innocent administrator, and the time of the slowest one.
     pub calls: u32,
     pub slowest: Duration,
-    /// Bytes that the program passed to write: files and log.
+    /// Bytes of the pages that the program has changed on the disk, and bytes of its log.
     pub written: u64,
+    pub logged: u64,
     /// Bytes that the attack sent, and answers that it received.
     pub sent: u64,
     pub answers: u64,
@@ -40,9 +41,9 @@ pub struct Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seen { calls, slowest, written, sent, answers, .. } = self;
+        let Seen { calls, slowest, written, logged, sent, answers, .. } = self;
         let peak = self.peak as f64 / MIB as f64;
-        write!(f, "peak {peak:.1} MiB, {calls} calls, slowest {slowest:?}, {written} B written; the attack: {sent} B sent, {answers} answers")
+        write!(f, "peak {peak:.1} MiB, {calls} calls, slowest {slowest:?}, {written} B written, {logged} B logged; the attack: {sent} B sent, {answers} answers")
     }
 }
 
@@ -66,7 +67,8 @@ impl Site {
     pub fn under(&self, attacks: &[Attack], time: Duration) -> Seen {
         let mut innocent = self.gateway.admin();
         let mut seen = Seen::default();
-        let before = written(&self.gateway);
+        let log = |gateway: &Gateway| gateway.log().len() as u64;
+        let before = (written(&self.gateway), log(&self.gateway));
         self.beside(attacks, |field| {
             let begun = Instant::now();
             while begun.elapsed() < time {
@@ -80,7 +82,9 @@ impl Site {
             (seen.sent, seen.answers) =
                 (field.sent.load(Ordering::Relaxed), field.answers.load(Ordering::Relaxed));
         });
-        (seen.peak, seen.written) = (self.gateway.memory("VmHWM"), written(&self.gateway) - before);
+        seen.peak = self.gateway.memory("VmHWM");
+        seen.written = written(&self.gateway) - before.0;
+        seen.logged = log(&self.gateway) - before.1;
         innocent.leave();
         assert!(seen.slowest < ANSWERED, "an innocent call took {:?}", seen.slowest);
         seen
@@ -107,8 +111,15 @@ impl Site {
 
     /// Asserts that the peak of the memory stayed within the bound.
     pub fn holds_memory(&self, what: &str) {
+        assert!(self.is_alive(), "{what}: the gateway ended");
         let peak = self.gateway.memory("VmHWM");
         assert!(peak <= MEMORY, "{what}: {:.1} MiB at the peak", peak as f64 / MIB as f64);
+    }
+
+    /// Returns whether the process is the one that was started, and has not ended.
+    pub fn is_alive(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.gateway.pid()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
     }
 
     /// Asserts that memory is given back after an attack.
@@ -151,11 +162,11 @@ impl Site {
     }
 }
 
-/// Returns the bytes that the program has passed to `write`: files and log, not sockets.
+/// Returns the bytes of the pages that the program has changed on the disk.
 pub fn written(gateway: &Gateway) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", gateway.pid())).unwrap();
-    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
-    line.unwrap_or_else(|| panic!("no wchar in {io}")).parse().unwrap()
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.unwrap_or_else(|| panic!("no write_bytes in {io}")).parse().unwrap()
 }
 
 /// Returns a count of `gatelet.status`.

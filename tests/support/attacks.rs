@@ -26,12 +26,13 @@ const LARGEST: usize = 25 * 1024 * 1024;
 const DAY: u64 = 86_400_000;
 
 /// Attacks by name.
-pub const ATTACKS: [(&str, Attack); 14] = [
+pub const ATTACKS: [(&str, Attack); 15] = [
     ("unread presence", unread_presence),
     ("reconnects", reconnects),
     ("begun frames", begun_frames),
     ("large parameters", large_parameters),
     ("connections", connections),
+    ("presence entries", entries),
     ("calls without answers", calls),
     ("approvals", approvals),
     ("renames", renames),
@@ -330,21 +331,43 @@ pub fn large_parameters(field: &Field) {
     }
 }
 
-/// Connections of one read-only device, listed under different names.
+/// Connections of one read-only device, as many as it gets.
 pub fn connections(field: &Field) {
     let Some(who) = field.device(4, &["read"]) else { return };
     let mut held = Vec::new();
     while !field.is_over() {
-        let instance = json!({ "client": { "instanceId": format!("page {}", held.len()) } });
-        let page = speaking(&who, 3 + held.len() as u32 % 2).page();
-        match field.admit(&page.patch(instance)) {
+        match field.admit(&speaking(&who, 3 + held.len() as u32 % 2)) {
             Ok(socket) if held.len() < 1200 => held.push(Line::new(socket, Arc::from([]))),
             Ok(_) => held.clear(),
             Err(_) => thread::sleep(PAUSE),
         }
-        held.retain_mut(|line| {
-            line.drain();
-            line.is_open
+        if held.len() % 64 == 63 {
+            held.retain_mut(|line| {
+                line.drain();
+                line.is_open
+            });
+        }
+    }
+}
+
+/// Entries of the presence list: pages of one device, and reports of another.
+pub fn entries(field: &Field) {
+    let Some(who) = field.device(4, &["read"]) else { return };
+    let Some(admin) = field.device(3, &["admin"]) else { return };
+    let report = |number| json!({ "text": "here", "instanceId": format!("report {number}") });
+    let reports: Vec<u8> =
+        (0..256).flat_map(|number| request("system-event", &report(number).to_string())).collect();
+    while !field.is_over() {
+        let instance =
+            |number: u32| json!({ "client": { "instanceId": format!("page {number}") } });
+        let page = |number| speaking(&who, 3 + number % 2).page().patch(instance(number));
+        let pages = (0..199).take_while(|_| !field.is_over());
+        let sockets = pages.filter_map(|number| field.admit(&page(number)).ok());
+        let mut lines: Vec<Line> = sockets.map(|socket| Line::new(socket, Arc::from([]))).collect();
+        lines.extend(field.lines(&admin, 1, &reports.clone().into()));
+        field.round(&mut lines, |line| match line.bytes.is_empty() {
+            true => line.drain(),
+            false => line.repeat() + line.drain(),
         });
     }
 }
