@@ -87,14 +87,14 @@ fn left_is_none(mut left: impl FnMut() -> u64) -> impl FnMut() -> bool {
 #[test]
 fn one_device_does_not_fill_the_presence_list() {
     let site = Site::new();
-    let mut admin = site.gateway.admin();
     let own = json!({ "text": "here", "instanceId": "the report of the owner" });
-    admin.call("system-event", own).unwrap();
+    site.gateway.admin().call("system-event", own).unwrap();
     site.beside(&[entries], |_| {
         thread::sleep(Duration::from_millis(3000).max(time_of_one(1)));
         for protocol in [3, 4] {
             let name = format!("Kitchen {protocol}");
             let (_, _page) = site.gateway.join(&Who::of(protocol).page().name(&name));
+            let mut admin = site.gateway.admin();
             let list = admin.call("system-presence", json!({})).unwrap().to_string();
             assert!(list.contains(&name), "{name} is not listed");
             assert!(list.contains("the report of the owner"), "its report is not listed");

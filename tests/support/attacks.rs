@@ -361,14 +361,13 @@ pub fn entries(field: &Field) {
         let instance =
             |number: u32| json!({ "client": { "instanceId": format!("page {number}") } });
         let page = |number| speaking(&who, 3 + number % 2).page().patch(instance(number));
-        let pages = (0..199).take_while(|_| !field.is_over());
-        let sockets = pages.filter_map(|number| field.admit(&page(number)).ok());
-        let mut lines: Vec<Line> = sockets.map(|socket| Line::new(socket, Arc::from([]))).collect();
-        lines.extend(field.lines(&admin, 1, &reports.clone().into()));
-        field.round(&mut lines, |line| match line.bytes.is_empty() {
-            true => line.drain(),
-            false => line.repeat() + line.drain(),
-        });
+        let mut lines = field.lines(&admin, 1, &reports.clone().into());
+        for number in (0..199).take_while(|_| !field.is_over()) {
+            let page = field.admit(&page(number));
+            lines.extend(page.map(|socket| Line::new(socket, Arc::from([]))));
+            lines.iter_mut().take(1).for_each(|reports| _ = reports.repeat() + reports.drain());
+        }
+        field.round(&mut lines, |line| line.repeat() + line.drain());
     }
 }
 
