@@ -1,5 +1,5 @@
-//! Large frames: begun ones share a budget and a time, and a client that may call nothing that needs
-//! a large frame may not send one.
+//! Large frames: begun ones share a budget and a time, and a client that may call nothing that
+//! needs a large frame may not send one.
 
 use std::thread;
 use std::time::{Duration, Instant};

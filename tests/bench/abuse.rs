@@ -24,8 +24,8 @@ const MEASURED: Duration = Duration::from_millis(2000);
 const GIVEN_BACK: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 10;
 const OPERATORS: u32 = 300;
-/// Bytes of the pages that one client may change on the disk in a minute: 50 kB of records of 1 KiB,
-/// each of which changes a page of 4 KiB.
+/// Bytes of the pages that one client may change on the disk in a minute: 50 kB of records of 1
+/// KiB, each of which changes a page of 4 KiB.
 const PAGES: f64 = 4.0 * 50_000.0;
 
 /// Name of a figure, its bound, its value of an [`Outcome`], and its format.
