@@ -83,8 +83,6 @@ fn leaves_turns(name: &str, attack: Attack) {
             innocent.forget();
             thread::sleep(Duration::from_millis(1));
         }
-        site.revoke_one(4);
-        site.is_healthy();
     });
     println!("{name}: {others} answers of the attack during {calls} calls");
     site.holds_memory(name);

@@ -45,8 +45,7 @@ fn the_owner_and_new_devices_connect_while_one_device_opens_all_it_can() {
         let begun = Instant::now();
         while begun.elapsed() < time_of_one(1) {
             site.is_healthy();
-            site.revoke_one(3);
-            site.revoke_one(4);
+            [3, 4].into_iter().for_each(|protocol| site.revoke(&site.pair(protocol)));
         }
     });
     site.holds_memory("connections");

@@ -20,7 +20,6 @@ fn begun_frames_cost_bounded_memory_which_is_given_back() {
     let time = Duration::from_secs(5).max(time_of_one(1));
     println!("begun frames: {}", site.under(&[begun_frames], time));
     site.holds_memory("begun frames");
-    site.revoke_one(4);
     site.gives_back("begun frames");
 }
 

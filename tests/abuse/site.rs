@@ -12,7 +12,7 @@ use support::client::{Device, Session, Who};
 use support::gateway::{Gateway, Plan, TOKEN};
 use support::SetOnDrop;
 
-use super::{alone, ANSWERED, MEMORY, MIB};
+use super::{alone, is_long, ANSWERED, MEMORY, MIB};
 
 /// Time after an attack at which the memory is read.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -47,6 +47,18 @@ impl fmt::Display for Seen {
     }
 }
 
+impl Seen {
+    /// Calls `health`, which is answered in time.
+    fn call(&mut self, innocent: &mut Session) {
+        let asked = Instant::now();
+        innocent.call("health", json!({})).expect("health");
+        self.slowest = self.slowest.max(asked.elapsed());
+        self.calls += 1;
+        innocent.forget();
+        assert!(self.slowest < ANSWERED, "an innocent call took {:?}", self.slowest);
+    }
+}
+
 impl Site {
     pub fn new() -> Site {
         Site::start(Plan::new())
@@ -63,30 +75,31 @@ impl Site {
     }
 
     /// Runs the attacks for this time, beside an administrator that calls `health` on one
-    /// connection.
+    /// connection and an owner that revokes devices.
     pub fn under(&self, attacks: &[Attack], time: Duration) -> Seen {
+        let revocations = if is_long() { 8 } else { 2 };
+        let devices: Vec<Who> = (0..revocations).map(|number| self.pair(3 + number % 2)).collect();
         let mut innocent = self.gateway.admin();
         let mut seen = Seen::default();
         let log = |gateway: &Gateway| gateway.log().len() as u64;
         let before = (written(&self.gateway), log(&self.gateway));
         self.beside(attacks, |field| {
-            let begun = Instant::now();
-            while begun.elapsed() < time {
-                let asked = Instant::now();
-                innocent.call("health", json!({})).expect("health");
-                seen.slowest = seen.slowest.max(asked.elapsed());
-                seen.calls += 1;
-                innocent.forget();
-                thread::sleep(Duration::from_millis(5));
-            }
-            (seen.sent, seen.answers) =
-                (field.sent.load(Ordering::Relaxed), field.answers.load(Ordering::Relaxed));
+            thread::scope(|scope| {
+                let begun = Instant::now();
+                let owner = scope.spawn(|| self.revoke_all(&devices, time));
+                while begun.elapsed() < time || !owner.is_finished() {
+                    seen.call(&mut innocent);
+                    thread::sleep(Duration::from_millis(5));
+                }
+                owner.join().expect("the owner");
+            });
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (seen.sent, seen.answers) = (count(field.sent), count(field.answers));
         });
+        assert!(self.is_alive(), "the gateway ended");
         seen.peak = self.gateway.memory("VmHWM");
         seen.written = written(&self.gateway) - before.0;
         seen.logged = log(&self.gateway) - before.1;
-        innocent.leave();
-        assert!(seen.slowest < ANSWERED, "an innocent call took {:?}", seen.slowest);
         seen
     }
 
@@ -137,20 +150,34 @@ impl Site {
         plan
     }
 
-    /// Pairs a device, which its owner then revokes on the command line.
-    pub fn revoke_one(&self, protocol: u32) {
-        let device = Device::new();
-        let who = Who::of(protocol).scopes(&["read"]).device(&device);
-        let begun = Instant::now();
-        let held = self.gateway.connect(&who.clone().token(TOKEN));
-        let mut held = held.expect("a new device pairs under the attack");
+    /// Pairs a device, which then connects by its key.
+    pub fn pair(&self, protocol: u32) -> Who {
+        let who = Who::of(protocol).scopes(&["read"]).device(&Device::new());
+        let paired = self.gateway.connect(&who.clone().token(TOKEN));
+        paired.expect("a new device").leave();
+        who
+    }
+
+    /// Revokes these devices on the command line, at equal intervals.
+    fn revoke_all(&self, devices: &[Who], time: Duration) {
+        for who in devices {
+            thread::sleep(time / (devices.len() as u32 + 1));
+            self.revoke(who);
+            self.is_healthy();
+        }
+    }
+
+    /// Revokes a connected device on the command line, and removes it.
+    pub fn revoke(&self, who: &Who) {
+        let (begun, id) = (Instant::now(), who.device.as_ref().map_or("", |device| &device.id));
+        let mut held = self.gateway.connect(who).expect("a known device");
         let listed = self.owner().good(&["devices", "list", "--json"]);
-        assert!(listed.contains(&device.id), "{listed}");
-        self.owner().good(&["devices", "revoke", &device.id]);
+        assert!(listed.contains(id), "{listed}");
+        self.owner().good(&["devices", "revoke", id]);
         held.closed();
-        self.gateway.connect(&who).expect_err("a revoked device is rejected");
-        let took = begun.elapsed();
-        assert!(took < 3 * ANSWERED, "pairing and revoking took {took:?}");
+        self.gateway.connect(who).expect_err("a revoked device is rejected");
+        self.owner().good(&["devices", "remove", id]);
+        assert!(begun.elapsed() < 3 * ANSWERED, "revoking took {:?}", begun.elapsed());
     }
 
     /// Asserts that the probe is answered.
