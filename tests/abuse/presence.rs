@@ -1,13 +1,11 @@
 //! Presence and other events: coalesced, written once, and never kept for a client that reads none.
 
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::attacks::{node_events, reconnects, unread_presence, Attack, Field, Line};
-use support::client::{Got, Who};
-use support::gateway::TOKEN;
+use support::attacks::{node_events, reconnects, unread_presence, Attack};
+use support::client::Got;
 
 use super::site::Site;
 use super::time_of_one;
@@ -53,13 +51,7 @@ fn presence_is_coalesced_to_four_events_a_second() {
 fn an_event_for_300_operators_is_no_lever() {
     let site = Site::new();
     let attacks: [(&str, Attack); 2] = [("reconnects", reconnects), ("node events", node_events)];
-    let (over, none) = (Default::default(), [Default::default(), Default::default()]);
-    let dial = site.gateway.dial();
-    let field = Field { dial, token: TOKEN, over: &over, sent: &none[0], answers: &none[1] };
-    let connect = |number| field.admit(&Who::of(3 + number % 2).token(TOKEN)).expect("an operator");
-    let silent: Arc<[u8]> = Arc::from([]);
-    let mut lines: Vec<Line> =
-        (0..OPERATORS).map(|number| Line::new(connect(number), silent.clone())).collect();
+    let mut lines = site.beside(&[], |field| field.pages(OPERATORS)).expect("operators");
     for (name, attack) in attacks {
         thread::sleep(Duration::from_millis(500));
         lines.iter_mut().for_each(|line| _ = line.drain());

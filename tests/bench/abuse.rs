@@ -3,12 +3,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::attacks::{node_events, reconnects, Attack, Field, Line, ATTACKS};
-use support::client::{Dial, Who};
+use support::attacks::{node_events, reconnects, Attack, Field, ATTACKS};
+use support::client::Dial;
 use support::SetOnDrop;
 
 use crate::builds::{Age, Builds};
@@ -173,20 +172,18 @@ fn handshake(gateway: &Gateway) -> Result<f64, Failed> {
 
 /// Returns the bytes that operators receive for each byte of the attack.
 fn amplified(gateway: &Gateway, attack: Attack) -> Result<f64, Failed> {
-    beside(gateway, &[attack], |field| {
-        let connect = |number| field.admit(&Who::of(3 + number % 2).token(field.token));
-        let lines = (0..OPERATORS).map(|number| Ok(Line::new(connect(number)?, Arc::from([]))));
-        let mut lines = lines.collect::<Result<Vec<Line>, Failed>>()?;
-        let mut received = |time: Duration| {
-            let begun = Instant::now();
-            while begun.elapsed() < time {
-                lines.iter_mut().for_each(|line| _ = line.drain());
-                thread::sleep(Duration::from_millis(1));
-            }
-            lines.iter().map(|line| line.received).sum::<u64>()
-        };
-        let before = (received(BEGUN), field.sent.load(Ordering::Relaxed));
-        let after = (received(MEASURED), field.sent.load(Ordering::Relaxed));
-        Ok((after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64)
-    })
+    let mut lines = beside(gateway, &[], |field| field.pages(OPERATORS))?;
+    thread::sleep(SETTLE);
+    lines.iter_mut().for_each(|line| _ = line.drain());
+    let before: u64 = lines.iter().map(|line| line.received).sum();
+    let sent = beside(gateway, &[attack], |field| {
+        let begun = Instant::now();
+        while begun.elapsed() < BEGUN + MEASURED {
+            lines.iter_mut().for_each(|line| _ = line.drain());
+            thread::sleep(Duration::from_millis(1));
+        }
+        field.sent.load(Ordering::Relaxed)
+    });
+    let received = lines.iter().map(|line| line.received).sum::<u64>() - before;
+    Ok(received as f64 / sent.max(1) as f64)
 }

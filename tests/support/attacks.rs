@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ROUND: Duration = Duration::from_secs(15);
 /// Size of the largest frame of an admitted client.
 const LARGEST: usize = 25 * 1024 * 1024;
+/// Connections of one of many devices.
+const PAGES_OF_ONE: u32 = 6;
 /// A day in milliseconds, the longest time that a caller can ask for.
 const DAY: u64 = 86_400_000;
 
@@ -212,6 +214,20 @@ impl Field<'_> {
     fn lines(&self, who: &Who, count: usize, bytes: &Arc<[u8]>) -> Vec<Line> {
         let open = (0..count).take_while(|_| !self.is_over()).filter_map(|_| self.admit(who).ok());
         open.map(|socket| Line::new(socket, bytes.clone())).collect()
+    }
+
+    /// Opens pages of different devices, which are all in the presence list as far as it has room.
+    pub fn pages(&self, count: u32) -> io::Result<Vec<Line>> {
+        let over = || io::Error::other("the attack is over");
+        let mut lines = Vec::new();
+        for number in 0..count / PAGES_OF_ONE {
+            let who = self.device(3 + number % 2, &["read"]).ok_or_else(over)?.page();
+            for _ in 0..PAGES_OF_ONE {
+                lines.push(Line::new(self.admit(&who)?, Arc::from([])));
+                lines.iter_mut().for_each(|line| _ = line.drain());
+            }
+        }
+        Ok(lines)
     }
 
     /// Works with all lines for [`ROUND`], or until all are closed.
