@@ -86,7 +86,7 @@ impl Line {
     }
 
     /// Writes the frames again and again.
-    fn repeat(&mut self) -> usize {
+    pub fn repeat(&mut self) -> usize {
         if self.at == self.bytes.len() {
             self.at = 0;
         }
