@@ -17,7 +17,7 @@ use crate::table::{bytes, count, median, quantile, times, Goal, Section, Table};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Time until an attack has all its connections, and time of the measurement.
-const BEGUN: Duration = Duration::from_millis(1500);
+const BEGUN: Duration = Duration::from_millis(2500);
 const MEASURED: Duration = Duration::from_millis(2000);
 /// Time after an attack within which memory is given back.
 const GIVEN_BACK: Duration = Duration::from_secs(5);
@@ -172,7 +172,7 @@ fn handshake(gateway: &Gateway) -> Result<f64, Failed> {
 
 /// Returns the bytes that operators receive for each byte of the attack.
 fn amplified(gateway: &Gateway, attack: Attack) -> Result<f64, Failed> {
-    let mut lines = beside(gateway, &[], |field| field.pages(OPERATORS))?;
+    let mut lines = beside(gateway, &[], |field| field.operators(OPERATORS))?;
     thread::sleep(SETTLE);
     lines.iter_mut().for_each(|line| _ = line.drain());
     let before: u64 = lines.iter().map(|line| line.received).sum();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures gatelet and prints one table: ratios to an older build, then counts, then times. Also
-# writes the table to target/bench.md. Takes five to seven minutes; about twice that with a second
+# writes the table to target/bench.md. Takes six to nine minutes; about twice that with a second
 # build.
 #   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision
 #                      start messages memory idle reconnects sizes handshakes relay broadcast

@@ -23,7 +23,7 @@ const ROUND: Duration = Duration::from_secs(15);
 /// Size of the largest frame of an admitted client.
 const LARGEST: usize = 25 * 1024 * 1024;
 /// Connections of one of many devices.
-const PAGES_OF_ONE: u32 = 6;
+const OPERATORS_OF_ONE: u32 = 6;
 /// A day in milliseconds, the longest time that a caller can ask for.
 const DAY: u64 = 86_400_000;
 
@@ -216,13 +216,15 @@ impl Field<'_> {
         open.map(|socket| Line::new(socket, bytes.clone())).collect()
     }
 
-    /// Opens pages of different devices, which are all in the presence list as far as it has room.
-    pub fn pages(&self, count: u32) -> io::Result<Vec<Line>> {
+    /// Connects operators of different devices. Half of them are pages, which are in the presence
+    /// list; with more of them there would be no room in it for the attack.
+    pub fn operators(&self, count: u32) -> io::Result<Vec<Line>> {
         let over = || io::Error::other("the attack is over");
         let mut lines = Vec::new();
-        for number in 0..count / PAGES_OF_ONE {
-            let who = self.device(3 + number % 2, &["read"]).ok_or_else(over)?.page();
-            for _ in 0..PAGES_OF_ONE {
+        for number in 0..count / OPERATORS_OF_ONE {
+            let who = self.device(3 + number / 2 % 2, &["read"]).ok_or_else(over)?;
+            let who = if number % 2 == 0 { who.page() } else { who };
+            for _ in 0..OPERATORS_OF_ONE {
                 lines.push(Line::new(self.admit(&who)?, Arc::from([])));
                 lines.iter_mut().for_each(|line| _ = line.drain());
             }
