@@ -205,6 +205,8 @@ bench() {
   # the shipped file has a different allocator than the debug build
   cargo_tests soak env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" SOAK_SECONDS=60 \
     cargo test --locked --test faults soak::
+  cargo_tests abuse env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" \
+    cargo test --locked --test abuse
   needs_apt valgrind:valgrind || failed=$((failed + 1))
   check bench env GATELET_BIN="$PWD/targets/x86_64-unknown-linux-musl/gatelet" tests/bench/run.sh
   cat "$logs/bench.log"

@@ -4,6 +4,7 @@
 //! reliable figures, then ratios and processor times: both sides of a ratio are measured
 //! alternately, and medians are shown. Linux only (`/proc`, `taskset`).
 
+mod abuse;
 mod broadcast;
 mod builds;
 mod client;
@@ -35,7 +36,7 @@ use table::{count, Goal, Section, Table};
 type Part = fn(&mut Table, &mut Builds, &Path) -> Result<(), Failed>;
 
 /// All parts, in the order of measurement.
-const PARTS: [(&str, Part); 13] = [
+const PARTS: [(&str, Part); 14] = [
     ("instructions", instructions::rows),
     ("decision", |table, _, _| {
         decision::rows(table);
@@ -59,6 +60,7 @@ const PARTS: [(&str, Part); 13] = [
     ("unauthenticated", |table, builds, root| {
         unauthenticated::rows(table, &started(builds, root, "unauthenticated")?)
     }),
+    ("abuse", abuse::rows),
     ("openclaw", |table, builds, root| {
         openclaw::rows(table, &builds.new, root);
         Ok(())

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures gatelet and prints one table: ratios to an older build, then counts, then times. Also
-# writes the table to target/bench.md. Takes three to five minutes; about twice that with a second
+# writes the table to target/bench.md. Takes six to nine minutes; about twice that with a second
 # build.
 #   tests/bench/run.sh [--against BUILD] [PART...]   all parts, or some of: instructions decision
 #                      start messages memory idle reconnects sizes handshakes relay broadcast
-#                      unauthenticated openclaw
+#                      unauthenticated abuse openclaw
 #   --against BUILD    measures an older build alternately with the new one: a binary, or a commit,
 #                      which is built in a git worktree below target/against (for the target of
 #                      GATELET_BIN, if that is a file for a target). Without it the ratios of counts

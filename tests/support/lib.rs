@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::new_without_default, reason = "a new device or directory is no default")]
 
+pub mod attacks;
 pub mod client;
 pub mod echo;
 pub mod gateway;
