@@ -84,7 +84,7 @@ fn values(context: &Context) -> Result<Values, CommandError> {
 pub struct InForce<'a> {
     pub config: Cow<'a, Config>,
     pub running: bool,
-    /// Whose configuration it is.
+    /// Owner of the configuration, in words.
     pub what: &'static str,
 }
 

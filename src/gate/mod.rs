@@ -29,6 +29,7 @@ pub mod facts;
 pub mod ids;
 pub mod limits;
 pub mod net;
+pub mod no_connect;
 pub mod origin;
 pub mod pairing_requests;
 pub mod policy;

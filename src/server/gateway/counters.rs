@@ -1,5 +1,6 @@
 //! Counters of the gateway state, which `GET /metrics` prints.
 
+use crate::gate::no_connect::NoConnect;
 use crate::gate::refusal::{Refusal, Rule};
 use crate::server::net::send_queue::Lost;
 use crate::wire::http::Bad;
@@ -16,6 +17,8 @@ pub(crate) struct Counters {
     pub codes: [u64; Refusal::ALL.len()],
     /// Rejected requests that were meant to open a WebSocket, by [`Bad::CAUSES`].
     pub requests: [u64; Bad::CAUSES.len()],
+    /// WebSockets that ended without a connect request, by [`NoConnect::ALL`].
+    pub no_connect: [u64; NoConnect::ALL.len()],
     /// Losses on connections that are closed.
     pub lost: Lost,
 }
@@ -27,6 +30,7 @@ impl Counters {
         refused: [0; Rule::ALL.len()],
         codes: [0; Refusal::ALL.len()],
         requests: [0; Bad::CAUSES.len()],
+        no_connect: [0; NoConnect::ALL.len()],
         lost: Lost::NONE,
     };
 

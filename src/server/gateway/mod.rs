@@ -46,6 +46,7 @@ use super::runtime_config::RuntimeConfig;
 use crate::gate::facts::{Phase, Protocol};
 use crate::gate::ids::{ConnId, DeviceId, Millis, Now, Role, Roles, Slot, TableAge};
 use crate::gate::limits;
+use crate::gate::no_connect::NoConnect;
 use crate::gate::pairing_requests::PairingRequests;
 use crate::gate::rate_limit::RateLimiter;
 use crate::gate::refusal::{Close, Refusal};
@@ -68,6 +69,8 @@ pub enum Event {
     InvalidFirstFrame { conn: ConnId, frame: Box<InvalidFirstFrame> },
     /// A request was rejected that was meant to open a WebSocket.
     InvalidRequest { conn: ConnId, request: Box<InvalidRequest> },
+    /// A WebSocket ended without a connect request.
+    NoConnect { conn: ConnId, cause: NoConnect, client_info: Box<ClientInfo> },
     /// An admitted client sent a message.
     Frame { conn: ConnId, message: Frame },
     /// The connection ended.
@@ -98,6 +101,13 @@ pub struct InvalidRequest {
     pub client_info: Option<ClientInfo>,
 }
 
+/// Reason why a connection did not come to a connect request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Request(Bad),
+    NoConnect(NoConnect),
+}
+
 /// Complete state of a running gateway.
 pub struct Gateway {
     pub(super) runtime_config: Rc<RuntimeConfig>,
@@ -126,8 +136,8 @@ pub struct Gateway {
     /// Changed configuration keys that take effect only at the next start.
     restart_keys: Vec<&'static str>,
     pub(super) refusal_log: RefusalLog,
-    /// Networks and the reasons of their rejected requests for which a warning was logged.
-    request_warnings: HourlyWarnings<([u8; 8], Bad)>,
+    /// Networks and the faults of their connections for which a warning was logged.
+    fault_warnings: HourlyWarnings<([u8; 8], Fault)>,
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
     unsaved: Vec<Slot>,
     age_at_start: TableAge,
@@ -164,7 +174,7 @@ impl Gateway {
             applied_hash: String::new(),
             restart_keys: Vec::new(),
             refusal_log: RefusalLog::new(now.at),
-            request_warnings: HourlyWarnings::default(),
+            fault_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
             next_tick: now.at.plus(limits::TICK_MS),
             next_health: now.at.plus(limits::HEALTH_MS),
@@ -187,6 +197,9 @@ impl Gateway {
             Event::Connect { conn, attempt } => self.connect(conn, *attempt, now),
             Event::InvalidFirstFrame { conn, frame } => self.reject_first_frame(conn, &frame, now),
             Event::InvalidRequest { conn, request } => self.reject_request(conn, &request, now),
+            Event::NoConnect { conn, cause, client_info } => {
+                self.report_no_connect(conn, cause, &client_info, now);
+            }
             Event::Frame { conn, message } => self.handle_frame(conn, &message, now),
             Event::Closed { conn } => self.closed(conn, now),
             Event::Committed { job, error } => self.committed(job, error, now),

@@ -3,12 +3,13 @@
 
 use super::attempt::{Attempt, ClientInfo};
 use super::log_line::attempt_fields;
-use super::{Gateway, InvalidFirstFrame, InvalidRequest};
+use super::{Fault, Gateway, InvalidFirstFrame, InvalidRequest};
 use crate::config::Secret;
 use crate::gate::facts::{DeviceProof, Protocol};
 use crate::gate::ids::{ConnId, Now, RequestId, Role, Roles};
 use crate::gate::limits;
 use crate::gate::net;
+use crate::gate::no_connect::NoConnect;
 use crate::gate::pairing_requests::RequestContent;
 use crate::gate::policy;
 use crate::gate::refusal::{Fill, Hint, Refusal, Rule};
@@ -95,7 +96,7 @@ impl Gateway {
         };
         let (host, origin) = (text(|info| &info.host_text), text(|info| &info.origin_text));
         self.counters.requests[reason.cause()] += 1;
-        if self.request_warnings.add((net::network(peer), reason), now.at) {
+        if self.fault_warnings.add((net::network(peer), Fault::Request(reason)), now.at) {
             log::warn!(
                 "conn={conn} peer={peer} host={host:?} origin={origin:?} reason={message:?} hint={hint:?}; \
                  not logged again for this peer within an hour"
@@ -113,6 +114,40 @@ impl Gateway {
             via: client_info.as_ref().map_or("direct", ClientInfo::via_name),
             host,
             origin,
+            ..RejectionRecord::default()
+        });
+    }
+
+    /// Reports a WebSocket that ended without a connect request to the log, the counters and
+    /// `gatelet explain --last`. It is logged once per hour for each network and cause.
+    pub(super) fn report_no_connect(
+        &mut self,
+        conn: ConnId,
+        cause: NoConnect,
+        client_info: &ClientInfo,
+        now: Now,
+    ) {
+        let ClientInfo { peer, client, host_text: host, origin_text: origin, .. } = client_info;
+        let (name, message, hint) = (cause.name(), cause.message(), cause.hint());
+        self.counters.no_connect[cause as usize] += 1;
+        if self.fault_warnings.add((net::network(*peer), Fault::NoConnect(cause)), now.at) {
+            log::warn!(
+                "{name} conn={conn} peer={peer} host={host:?} origin={origin:?}: {message} hint={hint:?}; \
+                 not logged again for this peer within an hour"
+            );
+        }
+        self.refusal_log.remember_once(RejectionRecord {
+            rule: BEFORE_RULES,
+            code: NoConnect::CODE,
+            message: message.to_string(),
+            hint: hint.to_string(),
+            at: now.wall.0,
+            conn: conn.0,
+            peer: peer.to_string(),
+            client: client.to_string(),
+            via: client_info.via_name(),
+            host: host.clone(),
+            origin: origin.clone(),
             ..RejectionRecord::default()
         });
     }

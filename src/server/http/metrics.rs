@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use crate::gate::facts::{AuthMode, Host, Origin};
 use crate::gate::ids::Now;
+use crate::gate::no_connect::NoConnect;
 use crate::gate::refusal::Rule;
 use crate::rpc::nodes::CallOutcomes;
 use crate::server::gateway::attempt::ClientInfo;
@@ -76,6 +77,9 @@ impl Gateway {
         let help = "Requests that were meant to open a WebSocket and were rejected, by cause.";
         let causes = Bad::CAUSES.into_iter().zip(counts.requests);
         page.values("gatelet_upgrades_rejected_total", help, "cause", causes);
+        let help = "WebSockets that ended without a connect request, by cause.";
+        let causes = NoConnect::ALL.map(NoConnect::name).into_iter().zip(counts.no_connect);
+        page.values("gatelet_handshakes_without_connect_total", help, "cause", causes);
         let help = "Calls to nodes that ended, by outcome.";
         page.values("gatelet_invokes_total", help, "result", outcomes.by_name());
         let help = "Time until a node answered.";

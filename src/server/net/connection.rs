@@ -17,10 +17,11 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frame_stream::Transport;
 use super::send_queue::{Frame, Next, SendQueue};
-use super::websocket::{close_for_error, drain, CloseMode, Socket};
+use super::websocket::{close_for_error, drain, is_lost, CloseMode, Socket};
 use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::net::Via;
+use crate::gate::no_connect::NoConnect;
 use crate::gate::refusal::{Close, Refusal};
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::parse;
@@ -260,11 +261,14 @@ impl<T: Transport> ClientSession<T> {
 
     /// Continues after the handshake until the connection ends.
     async fn run(mut self: Box<Self>, outcome: HandshakeOutcome) {
+        self.report_no_connect(&outcome);
         let last = match outcome {
             HandshakeOutcome::Ended(event) => event,
             HandshakeOutcome::Admitted => self.handle_messages().await,
             HandshakeOutcome::TimedOut => {
-                self.log_timeout();
+                if self.stage == Stage::Deciding {
+                    self.log_timeout();
+                }
                 let (code, reason) = Close::HandshakeTimeout.words();
                 SocketEvent::Closing(code, reason.to_string())
             }
@@ -464,12 +468,23 @@ impl<T: Transport> ClientSession<T> {
         }
     }
 
-    fn log_timeout(&self) {
-        let cause = if self.stage == Stage::Deciding {
-            "no decision in time, or the pairing was not stored in time"
-        } else {
-            "no connect request came"
+    /// Reports a WebSocket that ended without a connect request, unless the gateway ended it.
+    fn report_no_connect(&self, outcome: &HandshakeOutcome) {
+        let cause = match outcome {
+            _ if self.stage != Stage::Greeting || self.send_queue.is_closed() => return,
+            HandshakeOutcome::Admitted => return,
+            HandshakeOutcome::TimedOut => NoConnect::Timeout,
+            HandshakeOutcome::Ended(SocketEvent::Failed(error)) if !is_lost(error) => {
+                NoConnect::InvalidMessage
+            }
+            HandshakeOutcome::Ended(_) => NoConnect::Left,
         };
+        let (conn, client_info) = (self.guard.conn, Box::new(self.client_info.clone()));
+        self.guard.shared.dispatch(Event::NoConnect { conn, cause, client_info });
+    }
+
+    fn log_timeout(&self) {
+        let cause = "no decision in time, or the pairing was not stored in time";
         let (shared, conn) = (&self.guard.shared, self.guard.conn);
         let ClientInfo { peer, host_text, .. } = &self.client_info;
         let line = format_args!("timeout conn={conn} peer={peer} host={host_text:?}: {cause}");

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use async_tungstenite::tungstenite::error::CapacityError;
+use async_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error, Message};
 use async_tungstenite::WebSocketStream;
@@ -209,6 +209,12 @@ pub async fn drain(stream: &mut impl Transport) -> io::Result<()> {
         yield_now().await;
     }
     Ok(())
+}
+
+/// Returns whether the connection was lost, and did not break the protocol.
+pub fn is_lost(error: &Error) -> bool {
+    let is_reset = matches!(error, Error::Protocol(ProtocolError::ResetWithoutClosingHandshake));
+    is_reset || close_for_error(error).is_none()
 }
 
 /// Returns the close code and reason for a connection that broke the protocol; `None` if the

@@ -2,6 +2,7 @@
 
 mod control_ui;
 mod metrics;
+mod no_connect;
 mod page;
 mod rejected_upgrades;
 mod request_heads;
