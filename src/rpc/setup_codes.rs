@@ -48,8 +48,9 @@ pub fn code(call: &mut Call<'_>, params: SetupCode) -> Result<Reply, Failure> {
     let expires = call.now.wall.0.saturating_add(limits::SETUP_CODE_MS);
     let page = page_link(call.status, public.as_deref(), text.as_str());
     let page = page.filter(|_| grant.roles.contains(Role::Operator));
-    let known = call.status.urls.iter().chain([&call.status.near_url]);
-    let urls: Vec<String> = known.map(|url| websocket(url)).collect();
+    let Status { urls, near_url, .. } = call.status;
+    let near = Some(near_url).filter(|near| !urls.contains(near));
+    let urls: Vec<String> = urls.iter().chain(near).map(|url| websocket(url)).collect();
     let url = &public.as_deref().map_or_else(|| urls[0].clone(), websocket);
     let link = json(&answers::SetupLink { url, urls: &urls, token: text.as_str(), expires });
     let setup_code = base64::encode_url(&link);

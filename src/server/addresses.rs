@@ -1,7 +1,7 @@
 //! Addresses at which browsers and apps reach the gateway. One computation for the start, the
 //! status, setup codes and the command line.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::net::bind;
 use crate::config::{Bind, Config, Paths, Published};
@@ -30,38 +30,46 @@ impl Addresses {
     ) -> Addresses {
         let base = &config.control_ui.base_path;
         let listens_far = bind::listens_far(bind, paths.in_image);
+        let loopback = origin(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let (near, far) = match (listens_far, paths.in_container) {
-            (false, _) => (port, Vec::new()),
+            (false, _) => (loopback, Vec::new()),
             (true, true) => published(paths.published, port),
             (true, false) => {
-                (port, lan(bind::far_address(bind, paths.in_image), bind, port, machine))
+                (loopback, lan(bind::far_address(bind, paths.in_image), bind, port, machine))
             }
         };
         let far = config.public_origin.iter().cloned().chain(far);
         Addresses {
-            near: format!("http://127.0.0.1:{near}{base}"),
+            near: format!("{near}{base}"),
             far: far.map(|origin| format!("{origin}{base}")).collect(),
             listens_far,
         }
     }
 
-    /// Returns all URLs of the page: at the public origin if there is one, on this machine, then
-    /// the others.
+    /// Returns all URLs of the page, each once: at the public origin if there is one, on this
+    /// machine, then the others.
     pub fn pages(&self, config: &Config) -> Vec<String> {
-        let mut urls: Vec<&String> = self.far.iter().collect();
-        urls.insert(usize::from(config.public_origin.is_some()), &self.near);
-        urls.into_iter().map(|url| format!("{url}/")).collect()
+        let (public, others) = self.far.split_at(usize::from(config.public_origin.is_some()));
+        let mut pages: Vec<String> = Vec::new();
+        for url in public.iter().chain([&self.near]).chain(others) {
+            let page = format!("{url}/");
+            if !pages.contains(&page) {
+                pages.push(page);
+            }
+        }
+        pages
     }
 }
 
-/// Returns the port on the host's loopback interface, and the origin for other machines. The
-/// container's own address is never one: only the host can use it.
-fn published(published: Published, port: u16) -> (u16, Vec<String>) {
+/// Returns the origin on the host, and that for other machines. A port that is published on one
+/// address is not reachable by the host's loopback address. The container's own address is never an
+/// origin: only the host can use it.
+fn published(published: Published, port: u16) -> (String, Vec<String>) {
     let port = published.port.unwrap_or(port);
-    let far = published
-        .address
-        .filter(|address| !net::is_loopback(*address) && !address.is_unspecified());
-    (port, far.map(|address| origin(address, port)).into_iter().collect())
+    let address = published.address.filter(|address| !address.is_unspecified());
+    let far = address.filter(|address| !net::is_loopback(*address));
+    let near = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    (origin(near, port), far.map(|address| origin(address, port)).into_iter().collect())
 }
 
 /// Returns the origin of the address, and that of the name which mDNS announces if the gateway
@@ -87,6 +95,7 @@ fn origin(address: IpAddr, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     #[test]
     fn a_lan_address_comes_with_the_name_that_mdns_announces() {
@@ -109,17 +118,40 @@ mod tests {
     #[test]
     fn a_container_offers_the_address_of_its_host_if_it_is_known() {
         for (address, port, expected) in [
-            (None, None, (9, &[][..])),
-            (None, Some(8080), (8080, &[])),
-            (Some("127.0.0.1"), Some(8080), (8080, &[])),
-            (Some("0.0.0.0"), Some(8080), (8080, &[])),
-            (Some("192.168.1.20"), Some(8080), (8080, &["http://192.168.1.20:8080"])),
-            (Some("fd00::1"), None, (9, &["http://[fd00::1]:9"])),
+            (None, None, ("http://127.0.0.1:9", &[][..])),
+            (None, Some(8080), ("http://127.0.0.1:8080", &[])),
+            (Some("127.0.0.1"), Some(8080), ("http://127.0.0.1:8080", &[])),
+            (Some("127.0.0.2"), Some(8080), ("http://127.0.0.2:8080", &[])),
+            (Some("::1"), Some(8080), ("http://[::1]:8080", &[])),
+            (Some("0.0.0.0"), Some(8080), ("http://127.0.0.1:8080", &[])),
+            (
+                Some("192.168.1.20"),
+                Some(8080),
+                ("http://192.168.1.20:8080", &["http://192.168.1.20:8080"]),
+            ),
+            (Some("fd00::1"), None, ("http://[fd00::1]:9", &["http://[fd00::1]:9"])),
         ] {
             let address = address.map(|text| text.parse().unwrap());
             let (near, far) = published(Published { address, port }, 9);
             assert_eq!(near, expected.0);
             assert_eq!(far, expected.1);
+        }
+    }
+    #[test]
+    fn each_page_is_listed_once_and_the_public_origin_first() {
+        for (public, near, far, expected) in [
+            (None, "near", &[][..], &["near/"][..]),
+            (None, "near", &["far", "name"], &["near/", "far/", "name/"]),
+            (None, "far", &["far", "name"], &["far/", "name/"]),
+            (Some("far"), "near", &["far", "name"], &["far/", "near/", "name/"]),
+            (Some("near"), "near", &["near"], &["near/"]),
+            (Some("far"), "name", &["far", "name"], &["far/", "name/"]),
+        ] {
+            let mut config = config::in_force(std::iter::empty()).unwrap();
+            config.public_origin = public.map(String::from);
+            let far = far.iter().map(|url| url.to_string()).collect();
+            let addresses = Addresses { near: near.to_string(), far, listens_far: true };
+            assert_eq!(addresses.pages(&config), expected, "{public:?} {near}");
         }
     }
 }
