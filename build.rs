@@ -1,5 +1,5 @@
 //! Packs the dashboard at build time: strips the comments from each file and compresses it. The
-//! program stores only the compressed files, and `index.html` also as it is.
+//! program stores only the compressed files.
 //!
 //! In `index.html`, `{version}` becomes the version of the package and `{digest}` the FNV-1a hash
 //! of all other files (eight hexadecimal digits).
@@ -48,8 +48,6 @@ fn main() {
     let version = env::var("CARGO_PKG_VERSION").expect("cargo names the version");
     let page = page.replace("{version}", &version).replace("{digest}", &digest);
     write(&to, PAGE, page.as_bytes());
-    // for clients that accept no content coding
-    save(&Path::new(&to).join(PAGE), page.as_bytes());
     println!("cargo:rustc-env=GATELET_PAGE_DIGEST={digest}");
     println!("cargo:rerun-if-changed=src/dashboard");
 }
@@ -60,11 +58,8 @@ fn read(path: &Path) -> String {
 }
 
 fn write(to: &str, name: &str, file: &[u8]) {
-    save(&Path::new(to).join(format!("{name}.gz")), &gzip(file));
-}
-
-fn save(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes)
+    let path = Path::new(to).join(format!("{name}.gz"));
+    fs::write(&path, gzip(file))
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
 }
 

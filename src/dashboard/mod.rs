@@ -25,8 +25,7 @@ pub const CSP: &str =
     "default-src 'none'; script-src 'self' 'sha256-ElqFr/e/fAFAwTEQFAKwiv5YZz3DMGKWDjGG5VoxXeM='; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Value of `Content-Encoding` of [`Asset::body`], which all browsers support. Assets other than
-/// the index exist only in this encoding, whatever the request accepts.
+/// Value of `Content-Encoding` of [`Asset::body`], which all browsers support.
 pub const ENCODING: &str = "gzip";
 
 /// Service worker that replaces the one of OpenClaw's page in browsers that still have it: deletes
@@ -35,13 +34,21 @@ pub const NO_WORKER: &[u8] = b"addEventListener('install',()=>skipWaiting());\
 addEventListener('activate',e=>e.waitUntil(caches.keys().then(k=>Promise.all(k.filter(n=>n.startsWith('openclaw-')).map(\
 n=>caches.delete(n)))).then(()=>registration.unregister())));\n";
 
+/// Length of the header of a gzip file without a name, which `build.rs` writes.
+const GZIP_HEADER: usize = 10;
+
+impl Asset {
+    /// Returns the compressed data of the body, without the header of gzip.
+    pub fn deflated(self) -> &'static [u8] {
+        &self.body[GZIP_HEADER..]
+    }
+}
+
 /// A file of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
     /// Complete response body in the encoding [`ENCODING`].
     pub body: &'static [u8],
-    /// The same without content coding.
-    pub plain: Option<&'static [u8]>,
     /// Value of `Content-Type`.
     pub content_type: &'static str,
     /// Value of `Cache-Control`: `public, max-age=31536000, immutable` if true, `no-store` if
@@ -57,9 +64,7 @@ pub fn asset(path: &str) -> Option<Asset> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if matches!(path, "" | "index.html") {
         let body = packed!("index.html");
-        let plain: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/index.html"));
-        let content_type = "text/html; charset=utf-8";
-        return Some(Asset { body, plain: Some(plain), content_type, immutable: false });
+        return Some(Asset { body, content_type: "text/html; charset=utf-8", immutable: false });
     }
     let (version, name) = path.strip_prefix("assets/")?.split_once('/')?;
     if version != DIGEST {
@@ -81,7 +86,7 @@ pub fn asset(path: &str) -> Option<Asset> {
         "config.js" => (packed!("config.js"), SCRIPT_TYPE),
         _ => return None,
     };
-    Some(Asset { body, plain: None, content_type, immutable: true })
+    Some(Asset { body, content_type, immutable: true })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! get 404.
 
 pub(super) mod bearer;
+mod inflate;
 pub(super) mod metrics;
 pub(super) mod static_files;
 
@@ -166,9 +167,9 @@ impl PlainRequest<'_> {
 
     /// Answers a request for a file of the embedded page in the coding that the client accepts.
     fn asset(&self, asset: Asset) -> Vec<u8> {
-        let plain = asset.plain.filter(|_| !self.head.accepts(dashboard::ENCODING));
+        let packed = self.head.accepts(dashboard::ENCODING);
         let reads_html = self.head.header("Accept").is_none_or(|types| types.contains("html"));
-        if plain.is_some() && !reads_html {
+        if !packed && !reads_html && asset.content_type.starts_with("text/html") {
             return ResponseHead { extra: &[VARY], ..ResponseHead::TEXT }
                 .whole(FOR_TERMINALS, self.head);
         }
@@ -177,10 +178,15 @@ impl PlainRequest<'_> {
             content_type: asset.content_type,
             cache: if asset.immutable { "public, max-age=31536000, immutable" } else { "no-store" },
             policy: dashboard::CSP,
-            extra: if plain.is_some() { &[VARY] } else { &[VARY, coding] },
+            extra: if packed { &[VARY, coding] } else { &[VARY] },
             ..ResponseHead::TEXT
         };
-        answer.whole(plain.unwrap_or(asset.body), self.head)
+        if packed {
+            return answer.whole(asset.body, self.head);
+        }
+        // rare: every browser accepts the packed form
+        let plain = inflate::inflate(asset.deflated()).unwrap_or_default();
+        answer.whole(&plain, self.head)
     }
 
     /// Redirects to a directory, with the query of the request.
