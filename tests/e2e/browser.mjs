@@ -4,10 +4,10 @@ import { cleanEnv, load, tempDir } from './lib.mjs';
 const { chromium } = await load('playwright-core');
 
 /** Starts a browser with an empty profile; `await browser.close()` ends it. */
-export async function newBrowser() {
+export async function newBrowser({ executablePath = process.env.E2E_CHROMIUM ?? '/usr/bin/chromium' } = {}) {
   const profile = tempDir('chromium');
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env.E2E_CHROMIUM ?? '/usr/bin/chromium',
+    executablePath,
     headless: true,
     env: cleanEnv({ HOME: profile }),
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],

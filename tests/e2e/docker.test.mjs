@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { newBrowser } from './browser.mjs';
+import { readPicture } from './dash.mjs';
 import { CLIENTS, cleanEnv, connectRaw, here, newDevice, run, tempDir, until } from './lib.mjs';
 
 const TRIPLES = { amd64: 'x86_64-unknown-linux-musl', arm64: 'aarch64-unknown-linux-musl', arm: 'armv7-unknown-linux-musleabihf' };
@@ -52,7 +53,7 @@ if (!dir) {
   const logged = (name, pattern) =>
     until(`a line ${pattern}`, async () => (await logs(name)).split('\n').find((line) => pattern.test(line)), 5000, 100)
       .catch(async (error) => { throw new Error(`${error.message}\n${await logs(name)}`); });
-  const ready = (port) => until('/readyz', () => fetch(`http://127.0.0.1:${port}/readyz`).then((reply) => reply.status === 200, () => false), 10_000);
+  const ready = (port, host = '127.0.0.1') => until('/readyz', () => fetch(`http://${host}:${port}/readyz`).then((reply) => reply.status === 200, () => false), 10_000);
   const note = (text) => console.log(`# ${text}`);
 
   // Options recommended by NOTES.md for `docker run`.
@@ -284,13 +285,15 @@ if (!dir) {
     }
   });
 
+  /** Runs docker-compose with the file as it is, and these variables. */
+  async function compose(words, variables = {}) {
+    const options = { cwd: dir, env: { ...env, COMPOSE_DOCKER_CLI_BUILD: '1', PATH: `/usr/bin:${env.PATH}`, ...variables } };
+    const { code, stdout, stderr } = await run('/usr/bin/docker-compose', ['-f', join(ctx, 'container/compose.yaml'), ...words], options);
+    assert.equal(code, 0, stdout + stderr);
+  }
+
   test('compose.yaml as it is', async () => {
-    const compose = async (...words) => {
-      const options = { cwd: dir, env: { ...env, COMPOSE_DOCKER_CLI_BUILD: '1', PATH: `/usr/bin:${env.PATH}` } };
-      const { code, stdout, stderr } = await run('/usr/bin/docker-compose', ['-f', join(ctx, 'container/compose.yaml'), ...words], options);
-      assert.equal(code, 0, stdout + stderr);
-    };
-    await compose('up', '-d', '--build');
+    await compose(['up', '-d', '--build']);
     await ready(8082);
     const device = newDevice();
     const result = await connectRaw({ url: 'ws://127.0.0.1:8082/', origin: 'http://127.0.0.1:8082', device, auth: { token: await tokenOf('gatelet') } });
@@ -306,10 +309,45 @@ if (!dir) {
       assert.match(said, /127\.0\.0\.1:8082/, command);
       assert.doesNotMatch(said, /172\.\d+\./, command);
     }
-    await compose('down');
-    await compose('up', '-d');
+    await compose(['down']);
+    await compose(['up', '-d']);
     await ready(8082);
     await keyOnly(8082, device);
-    await compose('down', '--volumes');
+    await compose(['down', '--volumes']);
+  });
+
+  test('in the LAN: "Connect a device" offers an address that works on a phone', async (t) => {
+    // The phone is a network namespace, with its own browser, on the other end of a cable.
+    const shell = `ip netns add phone && ip link add lan type veth peer name eth0 netns phone && ip addr add 192.168.77.1/24 dev lan &&
+      ip link set lan up && ip -n phone addr add 192.168.77.2/24 dev eth0 && ip -n phone link set eth0 up && ip -n phone link set lo up`;
+    const made = await run('sh', ['-c', shell]);
+    assert.equal(made.code, 0, made.stderr);
+    const lan = { GATELET_PUBLISH_ADDRESS: '192.168.77.1' };
+    await compose(['up', '-d', '--build'], lan);
+    t.after(() => compose(['down', '--volumes'], lan));
+    await ready(8082, '192.168.77.1');
+    const link = (await docker('exec', 'gatelet', '/gatelet', 'url')).split('\n')[0];
+    assert.ok(link.startsWith('http://192.168.77.1:8082/#token='), link);
+    const owner = await newBrowser();
+    t.after(() => owner.close());
+    await owner.page.goto(link);
+    await owner.state('connected');
+    await owner.page.goto('http://192.168.77.1:8082/#/connect');
+    await owner.page.getByRole('button', { name: 'Create a code' }).click();
+    await owner.page.getByText(/^[A-Z0-9]{4}-[A-Z0-9]{4}$/).first().waitFor();
+    const read = await readPicture(owner.page.locator('#qr'));
+    assert.match(read, /^http:\/\/192\.168\.77\.1:8082\/#code=[A-Z0-9]{8}$/);
+    assert.doesNotMatch(await owner.page.locator('body').innerText(), /172\.\d+\./);
+
+    const chromium = join(dir, 'chromium-of-the-phone');
+    writeFileSync(chromium, '#!/bin/sh\nexec ip netns exec phone /usr/bin/chromium "$@"\n', { mode: 0o755 });
+    const phone = await newBrowser({ executablePath: chromium });
+    t.after(() => phone.close());
+    await phone.page.goto(read);
+    assert.equal((await phone.state(['connected', 'refused'])).state, 'connected');
+    await owner.page.getByText(/^Used by .*: it is paired\.$/).waitFor();
+    const { paired } = await devices('gatelet');
+    assert.deepEqual(paired.map(({ provenance }) => provenance).toSorted(), ['code', 'token']);
+    note((await logged('gatelet', /\badmit\b.*peer=192\.168\.77\.2\b/)).trim());
   });
 }
