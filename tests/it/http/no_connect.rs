@@ -119,7 +119,7 @@ fn websockets_without_connect_are_logged_once_per_peer_and_kept_once() {
     assert_eq!(explained(&gateway).len(), 2);
 }
 
-/// What the gateway ends itself, and clients that sent a connect request, are not counted.
+/// Ends by the gateway, and those of clients that sent a connect request, are not counted.
 #[test]
 fn other_ends_are_not_taken_for_missing_requests() {
     let gateway = Gateway::new();
