@@ -36,7 +36,7 @@ const FILE_LINES: usize = 470;
 
 /// Files with a greater limit, and the reason.
 const LONGER_FILES: [(&str, usize, &str); 1] =
-    [("src/gate/refusal.rs", 560, "the texts of all refusals are in one place")];
+    [("src/gate/refusal.rs", 570, "the texts of all refusals are in one place")];
 
 /// Greatest number of lines of code in nine of ten functions. `clippy.toml` limits each.
 const FUNCTION_LINES: usize = 25;

@@ -1,6 +1,7 @@
 //! Network: sockets, connections, WebSockets and send queues.
 
 pub mod bind;
+mod client_session;
 pub mod connection;
 pub mod frame_budget;
 mod frame_meter;

@@ -10,6 +10,7 @@ use support::runner;
 
 use crate::nodes::invoke::{answer, approve, invoke, node, operator};
 use crate::nodes::load::{narrow, nothing_waits, MIB};
+use crate::owner::owner;
 
 /// Returns how often this event is received until the client is asked something else, and the last
 /// payload.
@@ -84,7 +85,7 @@ fn statistics_of_a_node_and_wake_words_are_sent_once_a_second_and_the_last_arriv
     let gateway = Gateway::new();
     let mut watcher = operator(&gateway, 4, &["read"]);
     let mut v3 = operator(&gateway, 3, &["read"]);
-    let mut writer = operator(&gateway, 4, &["write"]);
+    let mut writer = owner(&gateway);
     let mut nodes = [3, 4].map(|protocol| node(&gateway, protocol, &Device::new()));
     let begun = Instant::now();
     for count in 0..300 {
