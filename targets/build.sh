@@ -23,8 +23,8 @@ zigbuild_version=0.24.0
 # directory)
 bytes_max() {
   case $1 in
-    aarch64-*-linux-*) echo 1100000 ;;
-    aarch64-*-windows-*) echo 1260000 ;;
+    aarch64-*-linux-*) echo 1185000 ;;
+    aarch64-*-windows-*) echo 1345000 ;;
   esac
 }
 root=$PWD
@@ -130,9 +130,6 @@ compile() {
         flags+=("-Clink-arg=$work/instead-$triple.o")
         ;;
     esac
-    # The tiny code model addresses data with one instruction instead of two; the linker fails if
-    # the file exceeds a megabyte
-    case $triple in aarch64-*-linux-*) flags+=(-Ccode-model=tiny) ;; esac
   fi
   case $triple in
     aarch64-*)

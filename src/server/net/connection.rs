@@ -1,5 +1,5 @@
-//! One connection from accept to close: HTTP head, then a response, or the WebSocket of a
-//! [`ClientSession`].
+//! One connection from accept to close: HTTP head, then a response, or a WebSocket
+//! (`client_session.rs`).
 
 use std::future::Future;
 use std::io;

@@ -1,5 +1,5 @@
 //! Send queue towards one client: the gateway state fills it and the connection empties it. What it
-//! holds and in which order is decided by [`super::frame_queue`]; this is the shared handle, which
+//! holds and in which order is decided by `frame_queue.rs`; this is the shared handle, which
 //! wakes the connection and counts the memory of all queues together.
 
 use std::cell::RefCell;
