@@ -18,7 +18,7 @@ use core::ptr;
 use rustix::mm::{self, MapFlags, MremapFlags, ProtFlags};
 
 /// Size in bytes from which a block has a mapping of its own.
-pub const LARGE: usize = 128 * 1024;
+pub const LARGE: usize = 32 * 1024;
 
 /// Smallest page size of the supported machines. Every mapping is aligned to it.
 const PAGE: usize = 4096;

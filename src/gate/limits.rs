@@ -459,6 +459,8 @@ pub const LOG_WARNING_BYTES: usize = LOG_BYTES / 4;
 /// Maximum number of bytes of information lines logged in a minute, and of warnings and errors. At
 /// the levels `debug` and `trace` the log has no limit.
 pub const LOG_BYTES_PER_MINUTE: usize = 48 * 1024;
+/// Time for which the lines are kept in the form of an answer, which takes twice as much memory.
+pub const LOG_FORM_KEPT_MS: u64 = 2_000;
 /// Maximum length of a log line in memory; longer lines are truncated.
 pub const LOG_LINE_LEN: usize = 2048;
 

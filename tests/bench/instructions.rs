@@ -68,7 +68,7 @@ pub const OPERATIONS: [Operation; 5] = [
     },
     Operation {
         name: "broadcast-to-one",
-        times: 400,
+        times: 50,
         protocol: Protocol::V4,
         work: broadcasts,
         holds: RECEIVERS,

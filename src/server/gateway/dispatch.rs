@@ -89,7 +89,11 @@ impl Gateway {
             "gatelet.refusals" => refusals = self.refusal_log.recent(),
             "gatelet.status" => self.update_status(now),
             "system.info" => self.status.machine = host_info::measure(),
-            "logs.tail" => log = logger::kept(),
+            "logs.tail" => {
+                log = logger::kept();
+                let at = now.at.plus(limits::LOG_FORM_KEPT_MS);
+                self.forget_log_at.get_or_insert(at);
+            }
             _ => {}
         }
         let entropy = &mut self.entropy;

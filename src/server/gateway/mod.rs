@@ -183,6 +183,8 @@ pub struct Gateway {
     /// Devices whose record in the file is older than in memory, in fields that decide nothing.
     unsaved: Vec<Slot>,
     age_at_start: TableAge,
+    /// Time at which the log forgets the form of its lines in answers.
+    forget_log_at: Option<Millis>,
     next_tick: Millis,
     next_health: Millis,
     next_ping: Millis,
@@ -230,6 +232,7 @@ impl Gateway {
             requests_logged: PerMinute::new(now.at),
             fault_warnings: HourlyWarnings::default(),
             unsaved: Vec::new(),
+            forget_log_at: None,
             next_tick: now.at.plus(limits::TICK_MS),
             next_health: now.at.plus(limits::HEALTH_MS),
             next_ping: now.at.plus(limits::PING_MS),
@@ -273,7 +276,8 @@ impl Gateway {
     /// Returns the time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Millis {
         let own = self.next_tick.min(self.next_health).min(self.next_ping).min(self.next_flush);
-        self.nodes.next_deadline().into_iter().chain(self.next_state()).fold(own, Millis::min)
+        let others = [self.nodes.next_deadline(), self.next_state(), self.forget_log_at];
+        others.into_iter().flatten().fold(own, Millis::min)
     }
 
     /// Returns whether the gateway runs and the last write to the table succeeded.
@@ -411,7 +415,6 @@ impl Gateway {
             self.next_tick = now.at.plus(limits::TICK_MS);
             self.presence.expire(now.at);
             self.admission_log.report(now.at);
-            logger::forget_shown();
             self.budgets(now);
             let payload = json::object(|o| o.u64("ts", now.wall.0));
             self.broadcast(Announcement::of("tick", Audience::All), &payload);
@@ -424,6 +427,10 @@ impl Gateway {
             self.broadcast_each(event, |_, protocol| rpc::health_json(protocol, now.wall));
         }
         self.send_due_states(now);
+        if self.forget_log_at.is_some_and(|at| now.at >= at) {
+            self.forget_log_at = None;
+            logger::forget_shown();
+        }
         let expired = self.nodes.expire(now);
         self.apply_effects(expired, now);
         if now.at >= self.next_ping {
