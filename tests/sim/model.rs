@@ -1029,9 +1029,10 @@ impl Model {
         if let Some(old) = self.pending.iter_mut().find(|pend| pend.who == who) {
             let is_node =
                 |roles: u8, commands: &BTreeSet<String>| roles & 2 != 0 || !commands.is_empty();
-            let client = match is_node(roles, &commands) || !is_node(old.roles, &old.commands) {
-                true => client,
-                false => old.client,
+            let is_described = is_node(roles, &commands) || !is_node(old.roles, &old.commands);
+            let (client, network) = match is_described {
+                true => (client, network),
+                false => (old.client, old.network),
             };
             let more = (roles & !old.roles, scopes & !old.scopes) != (0, 0)
                 || !commands.is_subset(&old.commands)
