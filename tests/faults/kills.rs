@@ -71,10 +71,10 @@ impl Client {
         Client { random: random(number), devices: Vec::new(), done: 0 }
     }
 
-    /// Makes changes until the gateway is gone.
-    fn act(&mut self, dial: &Dial, over: &AtomicBool) {
+    /// Makes changes until the gateway is gone. `token` is that of the command line, whose changes are not limited.
+    fn act(&mut self, dial: &Dial, token: &str, over: &AtomicBool) {
         let acts = AssertUnwindSafe(|| {
-            let mut admin = dial.connect(&Who::v3().token(TOKEN)).unwrap();
+            let mut admin = dial.connect(&Who::v3().token(token)).unwrap();
             while !over.load(Ordering::Relaxed) {
                 self.step(dial, &mut admin);
                 admin.forget();
@@ -289,11 +289,12 @@ fn live(plan: Plan, clients: &mut [Client], after: Duration) -> (Plan, bool) {
         .sum();
     assert_eq!(list.len(), ours, "an unknown device in the list");
     let (dial, over) = (gateway.dial(), AtomicBool::new(false));
+    let token = gateway.plan.control_token();
     let plan = thread::scope(|scope| {
-        let (dial, over) = (&dial, &over);
+        let (dial, token, over) = (&dial, &token, &over);
         for client in clients.iter_mut() {
             let named = thread::Builder::new().name(CLIENT.into());
-            named.spawn_scoped(scope, move || client.act(dial, over)).unwrap();
+            named.spawn_scoped(scope, move || client.act(dial, token, over)).unwrap();
         }
         thread::sleep(after);
         over.store(true, Ordering::Relaxed);

@@ -67,6 +67,8 @@ enum Did {
 
 struct Soak {
     dial: Dial,
+    /// Token of the command line, whose changes are not limited.
+    token: String,
     done: [AtomicU64; DAY.len()],
     /// Invokes that failed because the node was disconnected.
     missed: AtomicU64,
@@ -78,7 +80,8 @@ impl Soak {
     fn new(gateway: &Gateway) -> Soak {
         let done = [const { AtomicU64::new(0) }; DAY.len()];
         let (over, nodes_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        Soak { dial: gateway.dial(), done, missed: AtomicU64::new(0), over, nodes_over }
+        let token = gateway.plan.control_token();
+        Soak { dial: gateway.dial(), token, done, missed: AtomicU64::new(0), over, nodes_over }
     }
 
     fn did(&self, what: Did) {
@@ -97,7 +100,7 @@ impl Soak {
     }
 
     fn admin(&self) -> Session {
-        self.dial.connect(&Who::v3().token(TOKEN)).unwrap()
+        self.dial.connect(&Who::v3().token(&self.token)).unwrap()
     }
 
     fn metrics(&self) -> String {

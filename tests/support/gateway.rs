@@ -74,6 +74,13 @@ impl Plan {
         self.dir.0.join("state")
     }
 
+    /// Returns the token of the command line of this machine, whose changes are not limited. The
+    /// gateway must have been started once.
+    pub fn control_token(&self) -> String {
+        let key = gatelet::store::key_at(&self.dir()).expect("the key of the table");
+        gatelet::store::tokens::control_token(&key).as_str().to_string()
+    }
+
     /// Returns a command that runs a subcommand on this plan's directories, in a clean environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let config = self.dir.0.join("gatelet.json");
