@@ -71,10 +71,10 @@ on() {
   esac
 }
 
-# tests that a Windows program cannot run: systemd notification, and a network namespace, because
-# wine's server is outside of it
-# the transcripts have a refusal that needs a limit of descriptors, which Windows does not have
-not_on_windows=(--skip systemd_is_notified --skip one_address_cannot_crowd_out --skip refusals_match_the_transcripts)
+# tests that a Windows program cannot run: systemd notification, a network namespace, because wine's
+# server is outside of it, and a refusal that needs a limit of descriptors
+not_on_windows=(--skip systemd_is_notified --skip one_address_cannot_crowd_out
+  --skip refusals_match_the_transcripts)
 
 # it NAME TRIPLE RUNNER [FILTER...]: runs the integration tests with that binary
 it() {

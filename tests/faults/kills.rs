@@ -71,7 +71,8 @@ impl Client {
         Client { random: random(number), devices: Vec::new(), done: 0 }
     }
 
-    /// Makes changes until the gateway is gone. `token` is that of the command line, whose changes are not limited.
+    /// Makes changes until the gateway is gone. `token` is that of the command line, whose changes
+    /// are not limited.
     fn act(&mut self, dial: &Dial, token: &str, over: &AtomicBool) {
         let acts = AssertUnwindSafe(|| {
             let mut admin = dial.connect(&Who::v3().token(token)).unwrap();
