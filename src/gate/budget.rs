@@ -51,6 +51,12 @@ impl Budget {
         self.peak = self.peak.max(used);
     }
 
+    /// Returns the budget with this much used, for a pool that counts its own entries.
+    pub fn with_used(mut self, used: usize) -> Budget {
+        self.record(used);
+        self
+    }
+
     /// Gives `amount` back.
     pub fn give(&mut self, amount: usize) {
         debug_assert!(amount <= self.used, "more is given back than was taken");

@@ -137,10 +137,9 @@ pub struct Added {
 }
 
 /// All pending requests, in the order in which their devices first asked.
-#[derive(Default)]
 pub struct PairingRequests {
     requests: heapless::Vec<PairingRequest, { limits::PENDING }>,
-    peak: usize,
+    used: Budget,
 }
 
 /// Content of a request.
@@ -158,19 +157,22 @@ pub struct RequestContent {
     pub known: bool,
 }
 
+impl Default for PairingRequests {
+    fn default() -> PairingRequests {
+        PairingRequests::new()
+    }
+}
+
 impl PairingRequests {
     /// Creates an empty list.
     pub const fn new() -> PairingRequests {
-        PairingRequests { requests: heapless::Vec::new(), peak: 0 }
+        PairingRequests { requests: heapless::Vec::new(), used: Budget::new(limits::PENDING) }
     }
 
     /// Returns the use of the list, counted in requests.
     pub fn budget(&mut self, now: Millis) -> Budget {
         self.expire(now);
-        let mut budget = Budget::new(limits::PENDING);
-        budget.record(self.peak);
-        budget.record(self.requests.len());
-        budget
+        self.used.with_used(self.requests.len())
     }
 
     /// Adds the request of a device, or renews and extends the existing one.
@@ -205,7 +207,7 @@ impl PairingRequests {
             kept_until: Millis(0),
         };
         let _ = self.requests.push(request);
-        self.peak = self.peak.max(self.requests.len());
+        self.used.record(self.requests.len());
         Some(Added { id: fresh, ended })
     }
 

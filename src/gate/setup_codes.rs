@@ -86,25 +86,27 @@ pub enum CodeState {
 }
 
 /// Setup codes that are valid, at most [`limits::SETUP_CODES`].
-#[derive(Default)]
 pub struct SetupCodes {
     entries: heapless::Vec<CodeEntry, { limits::SETUP_CODES }>,
-    peak: usize,
+    used: Budget,
+}
+
+impl Default for SetupCodes {
+    fn default() -> SetupCodes {
+        SetupCodes::new()
+    }
 }
 
 impl SetupCodes {
     /// Creates an empty set of codes.
     pub const fn new() -> SetupCodes {
-        SetupCodes { entries: heapless::Vec::new(), peak: 0 }
+        SetupCodes { entries: heapless::Vec::new(), used: Budget::new(limits::SETUP_CODES) }
     }
 
     /// Returns the use of the set, counted in codes.
     pub fn budget(&mut self, now: Millis) -> Budget {
         self.expire(now);
-        let mut budget = Budget::new(limits::SETUP_CODES);
-        budget.record(self.peak);
-        budget.record(self.entries.len());
-        budget
+        self.used.with_used(self.entries.len())
     }
 
     /// Adds a code that is valid from `now` for [`limits::SETUP_CODE_MS`]. If the share of its
@@ -128,7 +130,7 @@ impl SetupCodes {
             self.entries.remove(oldest.ok_or_else(|| self.next_expiry(now))?);
         }
         let _ = self.entries.push(CodeEntry { id, holder, text, grant, made: now });
-        self.peak = self.peak.max(self.entries.len());
+        self.used.record(self.entries.len());
         Ok(())
     }
 

@@ -58,9 +58,7 @@ impl Presence {
 
     /// Returns the use of the list, counted in entries and reports.
     pub fn budget(&self) -> Budget {
-        let mut budget = self.used;
-        budget.record(self.entries.len() + self.reports.len() + 1);
-        budget
+        self.used.with_used(self.entries.len() + self.reports.len() + 1)
     }
 
     /// Returns the version, which increases with every change (`stateVersion.presence`).

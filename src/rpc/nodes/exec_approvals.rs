@@ -97,9 +97,7 @@ impl Approvals {
 
     /// Returns the use of the list, counted in pending approvals.
     pub fn budget(&self) -> Budget {
-        let mut budget = self.pending;
-        budget.record(self.undecided());
-        budget
+        self.pending.with_used(self.undecided())
     }
 
     /// Iterates over the connections that wait for a decision.

@@ -99,9 +99,7 @@ impl PendingInvokes {
 
     /// Returns the use of the list, counted in calls.
     pub fn budget(&self) -> Budget {
-        let mut budget = self.budget;
-        budget.record(self.calls.len());
-        budget
+        self.budget.with_used(self.calls.len())
     }
 
     /// Iterates over the connections of callers and nodes, each once for each call.

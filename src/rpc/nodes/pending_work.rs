@@ -111,16 +111,12 @@ impl Default for PendingWork {
 impl PendingWork {
     /// Returns the use of the queue of actions, counted in actions.
     pub fn actions_budget(&self) -> Budget {
-        let mut budget = self.actions_used;
-        budget.record(self.actions.len());
-        budget
+        self.actions_used.with_used(self.actions.len())
     }
 
     /// Returns the use of the list of items, counted in items.
     pub fn items_budget(&self) -> Budget {
-        let mut budget = self.items_used;
-        budget.record(self.items.len());
-        budget
+        self.items_used.with_used(self.items.len())
     }
 
     /// Queues an action and returns its id, or that of an older action with the same key. Returns

@@ -219,9 +219,7 @@ impl<T> WriteQueue<T> {
 
     /// Returns the use of the queue, counted in waiting actions.
     pub fn budget(&self) -> Budget {
-        let mut budget = self.used;
-        budget.record(self.waiting.len());
-        budget
+        self.used.with_used(self.waiting.len())
     }
 
     /// Returns whether the last write to the table failed.
