@@ -1,16 +1,34 @@
-//! Requests in large messages. Reading one takes up to a second, so it is done on another thread:
-//! the check of the whole text, the envelope, and the parameters that are relayed. The gateway
-//! state then handles the request like any other, without another pass over the message.
+//! Requests in large messages, and the size that a client may send.
+//!
+//! Reading a large message takes up to a second, so it is done on another thread: the check of the
+//! whole text, the envelope, and the parameters that are relayed. The gateway state then handles
+//! the request like any other, without another pass over the message.
 //!
 //! Rights are checked before the parameters are read, and again when the request is handled.
 
 use super::nodes::{PreparedInvoke, PreparedResult};
-use super::{check_rights, METHODS};
+use super::{check_rights, Callers, Method, METHODS};
+use crate::gate::ids::Role;
 use crate::gate::limits;
 use crate::gate::session::Admitted;
 use crate::wire::frames::{BadFrame, Request};
 use crate::wire::json::{Checked, Place};
 use crate::wire::message::Params;
+
+/// Returns the maximum size of a frame of this client: that of its largest request.
+pub fn frame_limit(client: &Admitted) -> usize {
+    let larger = METHODS.iter().filter(|method| method.size.bytes > limits::FRAME_ORDINARY);
+    let allowed = larger.filter(|method| {
+        let is_for = match client.role() {
+            Role::Node => method.callers != Callers::Operators,
+            Role::Operator => {
+                method.callers != Callers::Nodes && client.may(method.scope_in(client.protocol()))
+            }
+        };
+        is_for && method.is_in(client.protocol())
+    });
+    allowed.map(|method| method.size.bytes).max().unwrap_or(limits::FRAME_ORDINARY)
+}
 
 /// Request in a large message.
 pub struct LargeRequest<T> {
@@ -63,8 +81,7 @@ impl<T: AsRef<str>> LargeRequest<T> {
 
 /// Reads the parameters if the caller may make the request and they are relayed.
 fn prepare(caller: &Admitted, request: &Request<'_>) -> Prepared {
-    let protocol = caller.protocol();
-    let method = METHODS.iter().find(|one| one.name == request.method && one.is_in(protocol));
+    let method = Method::find(caller.protocol(), &request.method);
     let Some(method) = method.filter(|one| check_rights(caller, Some(one), None).is_ok()) else {
         return Prepared::None;
     };

@@ -45,7 +45,7 @@ use stubs::Stub;
 
 pub use devices::{changed as devices_changed, requested as pair_requested};
 pub use gatelet::{BudgetUse, Machine, RejectionRecord, Status};
-pub use large::{LargeRequest, Prepared};
+pub use large::{frame_limit, LargeRequest, Prepared};
 pub use logs::Log;
 pub use nodes::{Declared, Nodes};
 pub use presence::{Presence, PresenceEntry};
@@ -429,6 +429,11 @@ const fn node(name: &'static str, handler: Handler) -> Method {
 }
 
 impl Method {
+    /// Returns the method of this name in this protocol.
+    fn find(protocol: Protocol, name: &str) -> Option<&'static Method> {
+        METHODS.iter().find(|method| method.name == name && method.is_in(protocol))
+    }
+
     const fn also_for_nodes(self) -> Method {
         Method { callers: Callers::Both, ..self }
     }
@@ -584,7 +589,7 @@ const STATE_EVENTS: [&str; 6] =
 pub fn dispatch(call: &mut Call<'_>, request: &Request<'_>) -> Result<Reply, Failure> {
     let (name, params) = (&*request.method, request.params);
     let protocol = call.caller.protocol();
-    let method = METHODS.iter().find(|method| method.name == name && method.is_in(protocol));
+    let method = Method::find(protocol, name);
     let stub = if method.is_none() { stubs::find(protocol, name) } else { None };
     check_rights(call.caller, method, stub.as_ref())?;
     if name == "connect" {
@@ -603,21 +608,6 @@ pub fn dispatch(call: &mut Call<'_>, request: &Request<'_>) -> Result<Reply, Fai
         }
         (None, None) => Err(Failure::invalid(format!("unknown method: {name}"))),
     }
-}
-
-/// Returns the maximum size of a frame of this client: that of its largest request.
-pub fn frame_limit(client: &Admitted) -> usize {
-    let larger = METHODS.iter().filter(|method| method.size.bytes > limits::FRAME_ORDINARY);
-    let allowed = larger.filter(|method| {
-        let is_for = match client.role() {
-            Role::Node => method.callers != Callers::Operators,
-            Role::Operator => {
-                method.callers != Callers::Nodes && client.may(method.scope_in(client.protocol()))
-            }
-        };
-        is_for && method.is_in(client.protocol())
-    });
-    allowed.map(|method| method.size.bytes).max().unwrap_or(limits::FRAME_ORDINARY)
 }
 
 /// Checks that the caller may call the method or stub. A method that does not exist needs admin.

@@ -28,12 +28,6 @@ pub fn read_large(message: Frame, caller: &Admitted) -> Result<LargeRequest<Utf8
 }
 
 impl Gateway {
-    /// Returns the maximum size of a frame of an admitted client, and the holder of its share.
-    pub fn frame_limit(&self, conn: ConnId) -> Option<(usize, Holder)> {
-        let client = self.connections.get(conn)?.admitted.as_ref()?;
-        Some((rpc::frame_limit(client), client.holder()))
-    }
-
     /// Returns the permissions of an admitted connection.
     pub fn admitted(&self, conn: ConnId) -> Option<Admitted> {
         self.connections.get(conn)?.admitted.clone()
@@ -125,15 +119,19 @@ impl Gateway {
     /// Answers a call, after its change is durable if it has one.
     fn handle_reply(&mut self, conn: ConnId, request: &Request<'_>, mut reply: Reply, now: Now) {
         let id = &request.id;
+        let waits = reply.change.is_some() || reply.file.is_some();
+        let cost = self.cost_of(&reply);
+        if !waits && cost == ChangeCost::Nothing {
+            return self.send_reply(conn, id, reply, now);
+        }
         let client = self.connections.get(conn).and_then(|open| open.admitted.as_ref());
         let Some(holder) = client.map(Admitted::holder) else { return };
-        let waits = reply.change.is_some() || reply.file.is_some();
         let has_place = self.write_queue.has_share(holder);
         if waits && (!has_place || self.is_placed_twice(reply.change.as_ref())) {
             let message = "too many changes of this client wait for the disk; retry shortly";
             return self.send_error(conn, id, &Failure::share(message, None));
         }
-        let counted = match self.count_change(conn, &request.method, &reply, now) {
+        let counted = match self.count_change(holder, &request.method, cost, now) {
             Ok(counted) => counted,
             Err(failure) => return self.send_error(conn, id, &failure),
         };
@@ -143,10 +141,9 @@ impl Gateway {
             let id = id.to_string();
             return self.write_queue.wait(ticket, holder, Continuation::File { conn, id, counted });
         }
-        let is_unchanged = self.is_unchanged(&reply);
-        let ticket = reply.change.take().and_then(|Change { slot, device }| match is_unchanged {
-            true => self.write_queue.in_flight(slot),
-            false => Some(self.write_queue.change(&mut self.devices, slot, device)),
+        let ticket = reply.change.take().and_then(|Change { slot, device }| match cost {
+            ChangeCost::Nothing => self.write_queue.in_flight(slot),
+            _ => Some(self.write_queue.change(&mut self.devices, slot, device)),
         });
         match ticket {
             Some(ticket) => {
@@ -168,20 +165,15 @@ impl Gateway {
     /// machine has no limits: its user can write the files.
     fn count_change(
         &mut self,
-        conn: ConnId,
+        holder: Holder,
         method: &str,
-        reply: &Reply,
+        cost: ChangeCost,
         now: Now,
     ) -> Result<Option<ChangeNumber>, Failure> {
-        let cost = self.cost_of(reply);
-        let client = self.connections.get(conn).and_then(|open| open.admitted.as_ref());
-        let (Some(client), Some(method)) = (client, rpc::method_name(method)) else {
-            return Ok(None);
-        };
-        let holder = client.holder();
         if holder == Holder::Local {
             return Ok(None);
         }
+        let Some(method) = rpc::method_name(method) else { return Ok(None) };
         let limiter = &mut self.change_limiter;
         let counted = match cost {
             ChangeCost::Nothing => return Ok(None),
@@ -193,7 +185,8 @@ impl Gateway {
         counted.map(Some).map_err(|limit| limit_failure(method, limit))
     }
 
-    /// Returns the cost of the change of a call.
+    /// Returns the cost of the change of a call. It is nothing for a change of a record only if the
+    /// record has the new value already.
     fn cost_of(&self, reply: &Reply) -> ChangeCost {
         if self.is_unchanged(reply) {
             return ChangeCost::Nothing;
@@ -269,6 +262,7 @@ impl Gateway {
 }
 
 /// Cost of the change of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ChangeCost {
     /// Changes nothing.
     Nothing,

@@ -305,11 +305,6 @@ impl Gateway {
         self.connections.len() - self.admitted_count
     }
 
-    /// Returns the holder of an admitted connection.
-    pub fn holder(&self, conn: ConnId) -> Option<Holder> {
-        Some(self.connections.get(conn)?.admitted.as_ref()?.holder())
-    }
-
     fn committed(&mut self, mut job: DiskJob, error: Option<String>, now: Now) {
         if let Some(error) = &error {
             log::error!("the pairing table could not be written: {error}; the change was undone");

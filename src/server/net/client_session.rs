@@ -19,6 +19,7 @@ use crate::gate::ids::{ConnId, Millis, Nonce};
 use crate::gate::limits;
 use crate::gate::no_connect::NoConnect;
 use crate::gate::refusal::{Close, Refusal};
+use crate::rpc;
 use crate::server::gateway::attempt::ClientInfo;
 use crate::server::gateway::dispatch::read_large;
 use crate::server::gateway::parse;
@@ -48,16 +49,6 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.shared.pre_auth.remove(self.conn);
         self.shared.dispatch(Event::Closed { conn: self.conn });
-    }
-}
-
-impl ConnectionGuard {
-    /// Counts the time of this connection for its client from now on.
-    fn take_own_turns(&self) {
-        let holder = self.shared.with_gateway(|gateway| gateway.holder(self.conn));
-        if let Some(holder) = holder {
-            runtime::continue_for(TurnHolder::Client(holder));
-        }
     }
 }
 
@@ -336,7 +327,6 @@ impl<T: Transport> ClientSession<T> {
                 Poll::Ready(Next::Admitted) => {
                     self.admit();
                     self.guard.shared.pre_auth.remove(self.guard.conn);
-                    self.guard.take_own_turns();
                     return Poll::Ready(SocketEvent::Admitted.into());
                 }
                 Poll::Pending if self.socket.can_shrink() => {
@@ -364,12 +354,14 @@ impl<T: Transport> ClientSession<T> {
         }
     }
 
-    /// Raises the frame limit to that of the admitted client.
+    /// Raises the frame limit to that of the admitted client, and counts the time of the connection
+    /// for it from now on.
     fn admit(&mut self) {
         let (shared, conn) = (&self.guard.shared, self.guard.conn);
-        if let Some((limit, holder)) = shared.with_gateway(|gateway| gateway.frame_limit(conn)) {
-            let share = FrameShare::new(shared.frame_budget.clone(), conn, holder);
-            self.socket.admit(limit, share);
+        if let Some(client) = shared.with_gateway(|gateway| gateway.admitted(conn)) {
+            let share = FrameShare::new(shared.frame_budget.clone(), conn, client.holder());
+            self.socket.admit(rpc::frame_limit(&client), share);
+            runtime::continue_for(TurnHolder::Client(client.holder()));
         }
         self.stage = Stage::Admitted;
     }
