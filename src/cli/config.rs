@@ -65,7 +65,8 @@ fn check(context: &Context) -> CommandResult {
 enum Values {
     /// Answer of the running gateway.
     Running(String),
-    /// Those of this command's options, variables and file.
+    /// Values from the options, variables and file of this command; the text names the start for
+    /// which they are valid.
     Configured(&'static str),
 }
 
